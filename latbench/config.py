@@ -1,0 +1,164 @@
+"""What a run is asked to do: one validated value, made at the edge and trusted inside."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Final
+
+import msgspec
+
+from latbench.clock import NS_PER_S
+from latbench.errors import UsageError
+from latbench.pacing import Arrivals
+
+EMBEDDED: Final = "embedded"
+SIMULATED: Final = "sim"
+WS_ENGINES: Final = ("picows", "websockets")
+COMPRESSIONS: Final = ("none", "gzip", "snappy", "lz4", "zstd")
+ACKS: Final = ("0", "1", "all")
+MAX_RATE_HZ: Final = 1_000_000
+MAX_PARTITIONS: Final = 10_000
+EMBEDDED_PARTITIONS: Final = 4
+"""librdkafka's mock cluster makes every topic with four, and can't make topics on demand."""
+
+DEFAULT_SYMBOLS: Final = ("NIFTY", "BANKNIFTY", "RELIANCE", "TCS")
+DEFAULT_DURATION_NS: Final = 60 * NS_PER_S
+
+_SYMBOL: Final = re.compile(r'[^\s,"\\\x00-\x1f]{1,32}')
+_TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
+
+
+class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole configuration of a run, as the result file keeps it."""
+
+    tick_rate_hz: int = 1000
+    """Ticks a second over all symbols; of no meaning for a replay."""
+    duration_ns: int | None = None
+    """The measured span; None: a replay goes to its end."""
+    warmup_ns: int = 2 * NS_PER_S
+    symbols: tuple[str, ...] = DEFAULT_SYMBOLS
+    broker: str = EMBEDDED
+    topic: str = "tick-data"
+    partitions: int | None = None
+    """None: 1 where the topic is made, else what the topic has."""
+    ws_host: str = "127.0.0.1"
+    ws_port: int = 0
+    """0: a free one."""
+    ws_engine: str = "picows"
+    acks: str = "all"
+    linger_ms: float = 0.0
+    compression: str = "none"
+    producer: dict[str, str] = {}
+    consumer: dict[str, str] = {}
+    source: str = SIMULATED
+    speed: float = 1.0
+    """Of a replay; infinite: as fast as the pipeline takes it. JSON has no infinity: see `max`."""
+    loop: bool = False
+    arrivals: Arrivals = Arrivals.CONSTANT
+    seed: int = 1
+    pin: tuple[int, ...] = ()
+    drain_timeout_ns: int = 10 * NS_PER_S
+    name: str = ""
+
+    @property
+    def is_replay(self) -> bool:
+        """Whether ticks come from a file."""
+        return self.source != SIMULATED
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether latbench brings the broker."""
+        return self.broker == EMBEDDED
+
+    @property
+    def as_fast_as_possible(self) -> bool:
+        """A replay at `--speed max`: no schedule, so *due* is the moment of sending."""
+        return self.is_replay and self.speed == 0
+
+
+MAX_SPEED: Final = 0.0
+"""How `RunConfig.speed` spells `max`."""
+
+
+def parse_tick_rate(text: str) -> int:
+    """A whole number of ticks per second from 1 to 1,000,000 (`1_000` and `1,000` are taken)."""
+    plain = text.strip().replace("_", "").replace(",", "")
+    try:
+        rate = float(plain)
+    except ValueError:
+        raise UsageError(f"tick rate {text!r} is not a number", "write --tick-rate 1000") from None
+    if not math.isfinite(rate) or not 1 <= rate <= MAX_RATE_HZ:
+        raise UsageError(
+            f"tick rate {text!r} is not between 1 and 1,000,000", "write --tick-rate 1000"
+        )
+    if rate != int(rate):
+        raise UsageError(f"tick rate {text!r} is not a whole number", "write --tick-rate 1000")
+    return int(rate)
+
+
+def parse_speed(text: str) -> float:
+    """A replay's speed: a factor above 0, or `max` (given back as `MAX_SPEED`)."""
+    if text.strip().lower() == "max":
+        return MAX_SPEED
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = math.nan
+    if not (math.isfinite(speed) and 0.001 <= speed <= 1e6):
+        raise UsageError(
+            f"speed {text!r} is not a factor from 0.001 to 1000000", "write --speed 10 or max"
+        )
+    return speed
+
+
+def parse_symbols(text: str) -> tuple[str, ...]:
+    """Comma-separated symbols, each once, of 1 to 32 characters without blanks or quotes."""
+    symbols = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not symbols:
+        raise UsageError(f"symbols {text!r} names none", "write --symbols NIFTY,TCS")
+    for symbol in symbols:
+        if not _SYMBOL.fullmatch(symbol):
+            raise UsageError(
+                f"symbol {symbol!r} has a blank, a quote or a backslash, or over 32 characters",
+                "write --symbols NIFTY,TCS",
+            )
+    if len(set(symbols)) < len(symbols):
+        twice = next(symbol for symbol in symbols if symbols.count(symbol) > 1)
+        raise UsageError(f"symbol {twice!r} is named twice", "name each once")
+    return symbols
+
+
+def parse_topic(text: str) -> str:
+    """A Kafka topic name: up to 249 of `A-Z a-z 0-9 . _ -`."""
+    if not _TOPIC.fullmatch(text) or text in {".", ".."}:
+        raise UsageError(
+            f"topic {text!r} is not a Kafka topic name", "use letters, digits, '.', '_' and '-'"
+        )
+    return text
+
+
+def parse_properties(items: list[str], which: str) -> dict[str, str]:
+    """`key=value` items as a dictionary; a later one replaces an earlier of the same key."""
+    properties: dict[str, str] = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(
+                f"--{which} {item!r} is not key=value", f"write --{which} socket.nagle.disable=true"
+            )
+        properties[key.strip()] = value.strip()
+    return properties
+
+
+def parse_cpus(text: str, available: set[int]) -> tuple[int, ...]:
+    """Comma-separated CPU numbers out of those this process may run on."""
+    try:
+        cpus = tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise UsageError(f"pin {text!r} is not a list of CPU numbers", "write --pin 0,1") from None
+    for cpu in cpus:
+        if cpu not in available:
+            listed = ",".join(str(number) for number in sorted(available))
+            raise UsageError(f"CPU {cpu} is not there to pin to", f"this machine has {listed}")
+    return cpus

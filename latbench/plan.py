@@ -1,0 +1,75 @@
+"""What each process of a run needs to know: plain values that travel as JSON.
+
+A stage gets its plan over its control channel and nothing else; a stage on another host would get
+the same bytes.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from latbench.pacing import Arrivals
+
+
+class SimulatedSource(msgspec.Struct, frozen=True, tag="sim"):
+    """Ticks of a simulated market."""
+
+    symbols: tuple[str, ...]
+    rate_hz: int
+    arrivals: Arrivals
+    seed: int
+
+
+class ReplaySource(msgspec.Struct, frozen=True, tag="replay"):
+    """Ticks of a file."""
+
+    path: str
+    symbols: tuple[str, ...]
+    """All that occur in the file, in order of first occurrence."""
+    speed: float
+    loop: bool
+
+
+class _StagePlan(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    run_id: str
+    cpu: int | None = None
+    """Pinned to this CPU; None: wherever the scheduler likes."""
+
+
+class GeneratorPlan(_StagePlan, frozen=True, kw_only=True, tag="generator"):
+    """Sends the source's ticks to a relay."""
+
+    url: str
+    ws_engine: str
+    source: SimulatedSource | ReplaySource
+    horizon_ns: int | None
+    """Ticks due this long after the start or later are not sent; None: all of the source."""
+
+
+class RelayPlan(_StagePlan, frozen=True, kw_only=True, tag="relay"):
+    """Takes ticks from WebSocket clients and produces each to Kafka."""
+
+    host: str
+    port: int
+    ws_engine: str
+    topic: str
+    producer: dict[str, str | int | float | bool]
+    """librdkafka's properties, complete."""
+    partitions: int | None = None
+    """Spread keys over the first so many partitions itself; None: the producer's partitioner."""
+
+
+class ConsumerPlan(_StagePlan, frozen=True, kw_only=True, tag="consumer"):
+    """Takes ticks off the topic."""
+
+    topic: str
+    partitions: int
+    consumer: dict[str, str | int | float | bool]
+    """librdkafka's properties, complete."""
+
+
+class BrokerPlan(_StagePlan, frozen=True, kw_only=True, tag="broker"):
+    """librdkafka's mock cluster."""
+
+
+StagePlan = GeneratorPlan | RelayPlan | ConsumerPlan | BrokerPlan
