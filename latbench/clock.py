@@ -29,7 +29,7 @@ class WallAnchor:
 
     @classmethod
     def take(cls) -> WallAnchor:
-        """Read both clocks, the monotonic one before and after the other; keep the tightest of 5."""
+        """Read both clocks, one before and after the other; keep the tightest of 5 tries."""
         best: tuple[int, int, int] | None = None
         for _ in range(5):
             before_ns = time.monotonic_ns()

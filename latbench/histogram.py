@@ -28,7 +28,8 @@ Values = npt.NDArray[np.int64]
 
 _template = HdrHistogram(LOWEST_NS, HIGHEST_NS, SIGNIFICANT_DIGITS, b64_wrap=True)
 _HALF_MAGNITUDE: Final[int] = _template.sub_bucket_half_count_magnitude
-_COUNTS_LEN: Final[int] = _template.counts_len
+COUNTERS: Final[int] = _template.counts_len
+"""How many counters a histogram has."""
 
 
 def bucket_indices(values: Values) -> npt.NDArray[np.int64]:
@@ -85,7 +86,7 @@ class Histogram:
         if values.size < 2048:  # a scatter beats a pass over all 38,912 counters
             np.add.at(self.counts, indices, 1)
         else:
-            self.counts += np.bincount(indices, minlength=_COUNTS_LEN).astype(np.uint64)
+            self.counts += np.bincount(indices, minlength=COUNTERS).astype(np.uint64)
         self.min_ns = low if not self.count else min(self.min_ns, low)
         self.max_ns = max(self.max_ns, high)
         self.count += values.size
@@ -140,6 +141,14 @@ class Histogram:
                 index = int(np.searchsorted(cumulated, rank))
                 out.append(min(highest_equivalent(index), self.max_ns))
         return out
+
+    def value_at(self, percent: float) -> int:
+        """Nanoseconds at one percent however few the samples: to draw with, not to quote."""
+        if not self.count:
+            return 0
+        rank = max(math.ceil(round(percent * self.count / 100, 6)), 1)
+        index = int(np.searchsorted(np.cumsum(self.counts), rank))
+        return min(highest_equivalent(index), self.max_ns)
 
     def encode(self) -> str:
         """The counters as HdrHistogram V2, compressed, base64: any HdrHistogram reads it."""

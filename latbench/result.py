@@ -46,7 +46,7 @@ class HopSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """Where every tick went; `sent` = `consumed` + `lost`. Warm-up ticks are in all but `measured`."""
+    """Where every tick went; `sent` = `consumed` + `lost`, warm-up included."""
 
     sent: int
     warmup: int
@@ -107,7 +107,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     python: str
     libraries: dict[str, str]
     git_revision: str
-    """Of the directory the run was started in, `+` for uncommitted changes; "" outside a checkout."""
+    """Of the directory the run was started in; `+`: with changes; "": not in a checkout."""
     boot_id: str
     hostname: str
 

@@ -76,3 +76,18 @@ def format_rate(rate_hz: float) -> str:
     if rate_hz >= 100:
         return f"{rate_hz:,.0f}/s"
     return f"{rate_hz:.2f}".rstrip("0").rstrip(".") + "/s"
+
+
+def format_clock(value_ns: int) -> str:
+    """Whole seconds as a clock shows them: `0:34`, `12:05`, `24:00:00`."""
+    minutes, seconds = divmod(value_ns // NS_PER_S, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def format_memory(value_bytes: int) -> str:
+    """Memory as machines are sold with it: `7.8 GiB`, `512 MiB`."""
+    gib = value_bytes / 2**30
+    if gib < 1:
+        return f"{value_bytes / 2**20:.0f} MiB"
+    return f"{gib:.1f} GiB" if gib < 100 else f"{gib:.0f} GiB"

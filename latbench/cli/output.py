@@ -1,0 +1,29 @@
+"""What a command prints of a result: the report, or the summary as JSON, on stdout."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import msgspec
+import typer
+
+from latbench.findings import describe, severity
+from latbench.render.console import open_console
+from latbench.render.report import Report
+from latbench.result import RunResult
+
+
+def show(result: RunResult, path: Path, *, as_json: bool) -> None:
+    """Print a result that lies at `path`."""
+    if as_json:
+        summary = msgspec.to_builtins(result)
+        summary["file"] = str(path)
+        for finding, told in zip(result.findings, summary["findings"], strict=True):
+            told["severity"] = str(severity(finding))
+            told["text"] = describe(finding)
+        typer.echo(msgspec.json.format(msgspec.json.encode(summary), indent=2))
+        return
+    findings = [(str(severity(finding)), describe(finding)) for finding in result.findings]
+    open_console(sys.stdout, os.environ).print(Report(result, findings, path))

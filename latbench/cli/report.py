@@ -1,0 +1,51 @@
+"""`latbench report`: print the report of a result file, or of what a killed run left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from latbench.cli import output
+from latbench.conclude import conclude
+from latbench.errors import LatbenchError
+from latbench.result import RunStatus
+from latbench.spool import SUFFIX, SpoolReader, spool_path
+from latbench.store import read_result
+
+
+def report(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="A result file, or the directory FILE.partial of a run that was killed.",
+        ),
+    ],
+    save: Annotated[
+        bool, typer.Option("--save", help="Make a result file of FILE.partial and remove that.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON.")] = False,
+) -> int:
+    """Print a run's report from its file alone."""
+    if file.name.endswith(SUFFIX) and file.is_dir():
+        _report_spool(file, save=save, as_json=as_json)
+        return 0
+    if not file.exists() and spool_path(file).is_dir():
+        raise LatbenchError(
+            f"{file} is not there, but what its run has recorded is",
+            f"latbench report {spool_path(file)}",
+        )
+    if save:
+        raise LatbenchError(f"{file} is a result file already", "leave --save out")
+    output.show(read_result(file), file, as_json=as_json)
+    return 0
+
+
+def _report_spool(path: Path, *, save: bool, as_json: bool) -> None:
+    result_path = path.with_name(path.name.removesuffix(SUFFIX))
+    if save and result_path.exists():
+        raise LatbenchError(f"{result_path} is there already", "move it away first")
+    result = conclude(SpoolReader(path), RunStatus.RECOVERED, "", result_path if save else None)
+    output.show(result, result_path if save else path, as_json=as_json)

@@ -1,0 +1,404 @@
+"""`latbench run`: measure a pipeline once."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from latbench import config as configuration
+from latbench.assignment import assign
+from latbench.broker import (
+    check_properties,
+    consumer_properties,
+    parse_bootstrap,
+    producer_properties,
+)
+from latbench.cli import output, settings
+from latbench.config import RunConfig
+from latbench.errors import ExitCode, UsageError
+from latbench.findings import is_valid
+from latbench.pacing import Arrivals
+from latbench.render.console import open_console
+from latbench.render.lines import LineView
+from latbench.render.view import RunView, open_view
+from latbench.result import RunStatus
+from latbench.supervisor import Interrupted, Outcome
+from latbench.supervisor import run as supervise
+from latbench.units import parse_duration_ns
+
+RESULTS: Final = Path("bench-results")
+
+_LOAD: Final = "Load"
+_REPLAY: Final = "Replay"
+_PIPELINE: Final = "Pipeline"
+_KAFKA: Final = "Kafka"
+_OUTPUT: Final = "Output"
+
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]{0,64}")
+
+
+def run(
+    context: typer.Context,
+    # --- load
+    tick_rate: Annotated[
+        str,
+        typer.Option(
+            envvar="TICK_RATE",
+            metavar="N",
+            help="Ticks a second over all symbols, 1 to 1,000,000.",
+            rich_help_panel=_LOAD,
+        ),
+    ] = "1000",
+    duration: Annotated[
+        str | None,
+        typer.Option(
+            envvar="DURATION",
+            metavar="TIME",
+            help="Measured time: 60, 60s, 5m, 24h. [default: 60s; of a replay: its whole length]",
+            rich_help_panel=_LOAD,
+            show_default=False,
+        ),
+    ] = None,
+    warmup: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME",
+            help="Time before that, sent but not counted.",
+            rich_help_panel=_LOAD,
+        ),
+    ] = "2s",
+    symbols: Annotated[
+        str,
+        typer.Option(envvar="SYMBOLS", metavar="A,B,…", help="Their names.", rich_help_panel=_LOAD),
+    ] = ",".join(configuration.DEFAULT_SYMBOLS),
+    arrivals: Annotated[
+        Arrivals,
+        typer.Option(
+            help="How ticks are spread: evenly, at random (Poisson), in quiet and active spells.",
+            rich_help_panel=_LOAD,
+        ),
+    ] = Arrivals.CONSTANT,
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0, help="The same seed gives the same prices and arrivals.", rich_help_panel=_LOAD
+        ),
+    ] = 1,
+    # --- replay
+    source: Annotated[
+        str,
+        typer.Option(
+            metavar="sim|FILE",
+            help="A simulated market, or recorded ticks: Parquet, CSV or an exchange capture.",
+            rich_help_panel=_REPLAY,
+        ),
+    ] = configuration.SIMULATED,
+    speed: Annotated[
+        str,
+        typer.Option(
+            metavar="X|max",
+            help="Factor on the recorded spacing; max: as fast as the pipeline takes them.",
+            rich_help_panel=_REPLAY,
+        ),
+    ] = "1",
+    loop: Annotated[
+        bool,
+        typer.Option(
+            "--loop",
+            help="Begin again at the file's end, until the duration is over.",
+            rich_help_panel=_REPLAY,
+        ),
+    ] = False,
+    # --- pipeline
+    ws_engine: Annotated[
+        str,
+        typer.Option(
+            metavar="|".join(configuration.WS_ENGINES),
+            help="The WebSocket library of generator and relay.",
+            rich_help_panel=_PIPELINE,
+        ),
+    ] = "picows",
+    ws_host: Annotated[
+        str,
+        typer.Option(
+            envvar="WEBSOCKET_HOST",
+            metavar="HOST",
+            help="Where the relay listens.",
+            rich_help_panel=_PIPELINE,
+        ),
+    ] = "127.0.0.1",
+    ws_port: Annotated[
+        int,
+        typer.Option(
+            envvar="WEBSOCKET_PORT",
+            min=0,
+            max=65535,
+            help="0: a free port.",
+            rich_help_panel=_PIPELINE,
+        ),
+    ] = 0,
+    pin: Annotated[
+        str,
+        typer.Option(
+            metavar="CPU,…",
+            help="Pin generator, relay and consumer to these CPUs, in this order and round again.",
+            rich_help_panel=_PIPELINE,
+            show_default=False,
+        ),
+    ] = "",
+    # --- Kafka
+    broker: Annotated[
+        str,
+        typer.Option(
+            envvar="KAFKA_BOOTSTRAP_SERVERS",
+            metavar="embedded|HOST:PORT,…",
+            help="librdkafka's mock cluster (nothing to install; not Kafka's figures), or a Kafka.",
+            rich_help_panel=_KAFKA,
+        ),
+    ] = configuration.EMBEDDED,
+    topic: Annotated[
+        str,
+        typer.Option(envvar="KAFKA_TOPIC", help="Made when missing.", rich_help_panel=_KAFKA),
+    ] = "tick-data",
+    partitions: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=configuration.MAX_PARTITIONS,
+            help="Of the topic. [default: 1, or what it has]",
+            rich_help_panel=_KAFKA,
+            show_default=False,
+        ),
+    ] = None,
+    acks: Annotated[
+        str,
+        typer.Option(
+            metavar="0|1|all",
+            help="Replicas that must have a tick before it is acknowledged.",
+            rich_help_panel=_KAFKA,
+        ),
+    ] = "all",
+    linger: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=900_000,
+            metavar="MS",
+            help="How long the producer waits for more ticks to send together.",
+            rich_help_panel=_KAFKA,
+        ),
+    ] = 0.0,
+    compression: Annotated[
+        str,
+        typer.Option(
+            metavar="|".join(configuration.COMPRESSIONS),
+            help="Of the producer's batches.",
+            rich_help_panel=_KAFKA,
+        ),
+    ] = "none",
+    producer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="Any librdkafka property of the producer; repeatable; wins over the above.",
+            rich_help_panel=_KAFKA,
+            show_default=False,
+        ),
+    ] = None,
+    consumer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="Any librdkafka property of the consumer; repeatable.",
+            rich_help_panel=_KAFKA,
+            show_default=False,
+        ),
+    ] = None,
+    drain_timeout: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME",
+            help="Give up on ticks still on their way when nothing has arrived for so long.",
+            rich_help_panel=_KAFKA,
+        ),
+    ] = "10s",
+    # --- output
+    output_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            metavar="FILE",
+            help="The result file. [default: bench-results/TIME-NAME.parquet]",
+            rich_help_panel=_OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace FILE if it is there.", rich_help_panel=_OUTPUT),
+    ] = False,
+    name: Annotated[
+        str,
+        typer.Option(
+            help="A name for this run, kept in its file.",
+            rich_help_panel=_OUTPUT,
+            show_default=False,
+        ),
+    ] = "",
+    live: Annotated[
+        bool,
+        typer.Option(
+            help="A live table on a terminal; else, and with --no-live, a line every 5 s.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = True,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="The summary as JSON on stdout, nothing else there.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            callback=settings.load,
+            is_eager=True,
+            metavar="FILE",
+            help="TOML with any of these options; environment and command line win over it.",
+            rich_help_panel=_OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
+) -> int:
+    """Run the pipeline and measure every tick's way through it."""
+    del config
+    run_config = RunConfig(
+        tick_rate_hz=configuration.parse_tick_rate(tick_rate),
+        duration_ns=parse_duration_ns(duration) if duration is not None else None,
+        warmup_ns=parse_duration_ns(warmup, "warm-up", zero_allowed=True),
+        symbols=configuration.parse_symbols(symbols),
+        arrivals=arrivals,
+        seed=seed,
+        source=source,
+        speed=configuration.parse_speed(speed),
+        loop=loop,
+        ws_engine=_one_of(ws_engine, "--ws-engine", configuration.WS_ENGINES),
+        ws_host=ws_host,
+        ws_port=ws_port,
+        pin=configuration.parse_cpus(pin, os.sched_getaffinity(0)),
+        broker=broker,
+        topic=configuration.parse_topic(topic),
+        partitions=partitions,
+        acks=_one_of(acks, "--acks", configuration.ACKS),
+        linger_ms=linger,
+        compression=_one_of(compression, "--compression", configuration.COMPRESSIONS),
+        producer=configuration.parse_properties(producer or [], "producer"),
+        consumer=configuration.parse_properties(consumer or [], "consumer"),
+        drain_timeout_ns=parse_duration_ns(drain_timeout, "drain time-out"),
+        name=_checked_name(name),
+    )
+    _check_together(context, run_config)
+    if not run_config.is_embedded:
+        parse_bootstrap(run_config.broker)
+    bootstrap = "127.0.0.1:1" if run_config.is_embedded else run_config.broker
+    check_properties(
+        producer_properties(run_config, bootstrap), consumer_properties(run_config, bootstrap)
+    )
+    assignment = assign(run_config, _result_path(output_file, name, overwrite=overwrite))
+    view = _open_view(run_config, live=live)
+    view.start()
+    try:
+        outcome = supervise(assignment, view.update)
+    except Interrupted as interrupted:
+        view.stop()
+        typer.echo("interrupted before the first tick: nothing was measured", err=True)
+        return 128 + interrupted.signum
+    finally:
+        view.stop()
+    output.show(outcome.result, assignment.output, as_json=as_json)
+    _explain_failure(outcome)
+    return _exit_code(outcome)
+
+
+def _open_view(config: RunConfig, *, live: bool) -> RunView:
+    console = open_console(sys.stderr, os.environ)
+    title = f"latbench {config.name}".rstrip()
+    return open_view(console, title, embedded=config.is_embedded) if live else LineView(console)
+
+
+def _one_of(value: str, option: str, choices: tuple[str, ...]) -> str:
+    if value not in choices:
+        raise UsageError(f"{option} {value!r} is not there", f"choose from {', '.join(choices)}")
+    return value
+
+
+def _checked_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"name {name!r} can't be part of a file name",
+            "use up to 64 letters, digits, '.', '_' and '-'",
+        )
+    return name
+
+
+def _check_together(context: typer.Context, config: RunConfig) -> None:
+    """Refuse options that contradict each other when they were written by hand."""
+
+    def given(option: str) -> bool:
+        found = context.get_parameter_source(option)
+        return found is not None and found.name == "COMMANDLINE"
+
+    if config.is_replay:
+        for option in ("tick_rate", "arrivals", "symbols", "seed"):
+            if given(option):
+                raise UsageError(
+                    f"--{option.replace('_', '-')} has no meaning for a replay",
+                    "a replay has its own symbols and spacing; --speed changes its pace",
+                )
+    else:
+        for option in ("speed", "loop"):
+            if given(option):
+                raise UsageError(
+                    f"--{option} is for a replay", f"add --source FILE, or leave --{option} out"
+                )
+
+
+def _result_path(given: Path | None, name: str, *, overwrite: bool) -> Path:
+    if given is not None:
+        if given.is_dir():
+            raise UsageError(f"{given} is a directory", f"write --output {given / 'run.parquet'}")
+        if given.exists() and not overwrite:
+            raise UsageError(f"{given} is there already", "add --overwrite, or another --output")
+        return given
+    stem = datetime.datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    stem = f"{stem}-{name}" if name else stem
+    path = RESULTS / f"{stem}.parquet"
+    number = 2
+    while path.exists() or path.with_name(path.name + ".partial").exists():
+        path, number = RESULTS / f"{stem}-{number}.parquet", number + 1
+    return path
+
+
+def _explain_failure(outcome: Outcome) -> None:
+    if outcome.result.status is not RunStatus.FAILED:
+        return
+    typer.echo(f"error: {outcome.result.failure}", err=True)
+    for line in outcome.log_tail:
+        typer.echo(f"  {line}", err=True)
+    typer.echo("hint: the ticks up to then are in the result file, marked as failed", err=True)
+
+
+def _exit_code(outcome: Outcome) -> int:
+    if outcome.result.status is RunStatus.FAILED:
+        return ExitCode.FAILURE
+    if outcome.signal:
+        return 128 + outcome.signal
+    return ExitCode.OK if is_valid(outcome.result) else ExitCode.INVALID

@@ -1,0 +1,72 @@
+"""Options from a TOML file: below the command line and the environment, above the defaults."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Final
+
+import typer
+
+from latbench.errors import UsageError
+
+_REPEATABLE: Final = {"producer", "consumer"}
+_LISTS: Final = {"symbols", "pin"}
+
+
+def load(context: typer.Context, path: Path | None) -> Path | None:
+    """Make the file's values the defaults of the command's options (an eager option's callback)."""
+    if path is not None:
+        known = {parameter.name for parameter in context.command.params if parameter.name}
+        context.default_map = _read(path, known - {"config"})
+    return path
+
+
+def _read(path: Path, known: set[str]) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            content = tomllib.load(file)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise UsageError(f"{path} can't be read: {reason}", "give --config a TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not TOML: {error}", "a line is: tick-rate = 1000") from None
+    values: dict[str, Any] = {}
+    for key, value in content.items():
+        name = key.replace("-", "_")
+        if name not in known:
+            names = ", ".join(sorted(option.replace("_", "-") for option in known))
+            raise UsageError(f"{path} sets {key!r}, which is no option", f"options are: {names}")
+        values[name] = _as_option(path, key, name, value)
+    return values
+
+
+def _as_option(path: Path, key: str, name: str, value: object) -> object:
+    """A TOML value as the command line would have written it."""
+    if name in _REPEATABLE:
+        if isinstance(value, dict):
+            return [f"{item}={_plain(setting)}" for item, setting in _flatten(value)]
+        if isinstance(value, list):
+            return [str(item) for item in value]
+    elif name in _LISTS and isinstance(value, list):
+        return ",".join(str(item) for item in value)
+    elif isinstance(value, bool):
+        return value
+    elif isinstance(value, int | float | str):
+        return str(value)
+    raise UsageError(f"{path} sets {key!r} to {value!r}", f"give {key} a plain value")
+
+
+def _flatten(table: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """A bare `linger.ms = 5` is a table in a table for TOML: join its keys again."""
+    items: list[tuple[str, Any]] = []
+    for key, value in table.items():
+        if isinstance(value, dict):
+            items += _flatten(value, f"{prefix}{key}.")
+        else:
+            items.append((f"{prefix}{key}", value))
+    return items
+
+
+def _plain(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,187 @@
+"""The supervisor's hand in the rings: drains them to disk, keeps the live view's figures."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Mapping
+from typing import Final
+
+from latbench.analysis import HopFigures, summarise
+from latbench.clock import NS_PER_S
+from latbench.histogram import Histogram
+from latbench.recording import (
+    ACKS,
+    COLUMNS,
+    CONSUMER,
+    GENERATOR,
+    RELAY,
+    RINGS_OF_STAGE,
+    AckCounter,
+    ConsumerCounter,
+    GeneratorCounter,
+    RelayCounter,
+)
+from latbench.result import HopSummary
+from latbench.ring import RingReader, Rows, create_memory, ring_rows
+from latbench.spool import SpoolWriter, Tally
+from latbench.tick import HOPS
+
+HISTORY_S: Final = 60
+
+
+class Rings:
+    """The shared memory of all rings of a run."""
+
+    def __init__(self, peak_rate_hz: float) -> None:
+        rows = ring_rows(peak_rate_hz)
+        self._descriptors = {
+            ring: create_memory(len(columns), rows) for ring, columns in COLUMNS.items()
+        }
+        self.readers = {
+            ring: RingReader(self._descriptors[ring], len(columns))
+            for ring, columns in COLUMNS.items()
+        }
+
+    def descriptors_of(self, stage: str) -> list[int]:
+        """What to hand to a stage's process."""
+        return [self._descriptors[ring] for ring in RINGS_OF_STAGE[stage]]
+
+    def close_descriptors(self) -> None:
+        """Once every stage has its own."""
+        for descriptor in self._descriptors.values():
+            os.close(descriptor)
+        self._descriptors.clear()
+
+
+class Collector:
+    """Takes rows out of the rings, appends them to the spool and counts them for the live view."""
+
+    def __init__(self, readers: Mapping[str, RingReader], spool: SpoolWriter) -> None:
+        self._readers = readers
+        self._spool = spool
+        self._measured_from_ns = 0
+        self._hops = HopFigures()
+        self._second = Histogram()
+        self._second_ends_ns = 0
+        self._p99_per_second: deque[int] = deque(maxlen=HISTORY_S)
+        self._marks: deque[tuple[int, int, int]] = deque()
+
+    def begin(self, start_ns: int, measured_from_ns: int) -> None:
+        """The run's first tick is due at `start_ns`; live figures are of ticks due from then on."""
+        self._measured_from_ns = measured_from_ns
+        self._second_ends_ns = start_ns + NS_PER_S
+
+    def drain(self, now_ns: int, *, last: bool = False) -> None:
+        """Empty the rings; `last` when their writers have ended."""
+        for ring, reader in self._readers.items():
+            rows = reader.drain(last=last)
+            if not len(rows):
+                continue
+            self._spool.append(ring, rows)
+            if ring in {CONSUMER, ACKS}:
+                self._count(ring, rows)
+        self._close_seconds(now_ns)
+
+    def _count(self, ring: str, rows: Rows) -> None:
+        stamps = {
+            name: rows[:, number]
+            for number, name in enumerate(COLUMNS[ring])
+            if name.endswith("_ns")
+        }
+        if ring == CONSUMER:
+            # every tick shows in the sparkline, those of the warm-up too: that is where one sees
+            # a broker getting warm
+            self._second.record(stamps["consumed_ns"] - stamps["due_ns"])
+        # an acknowledgement has no due moment with it: near enough for the live view
+        decisive = stamps["due_ns" if ring == CONSUMER else "relay_out_ns"]
+        measured = decisive >= self._measured_from_ns
+        if not measured.all():
+            stamps = {name: column[measured] for name, column in stamps.items()}
+        self._hops.record(stamps)
+
+    def _close_seconds(self, now_ns: int) -> None:
+        while now_ns >= self._second_ends_ns > 0:
+            self._p99_per_second.append(self._second.value_at(99.0))
+            self._second.clear()
+            self._second_ends_ns += NS_PER_S
+
+    @property
+    def sent(self) -> int:
+        """Ticks the generator has recorded, also those that found the ring full."""
+        return self._recorded(GENERATOR)
+
+    @property
+    def consumed(self) -> int:
+        """Different ticks the consumer has recorded."""
+        return self._recorded(CONSUMER)
+
+    def _recorded(self, ring: str) -> int:
+        return self._readers[ring].written + self._readers[ring].overruns
+
+    @property
+    def known_lost(self) -> int:
+        """Ticks that the producer refused or gave up."""
+        return (
+            self._readers[RELAY].counters[RelayCounter.REFUSED]
+            + self._readers[ACKS].counters[AckCounter.DELIVERY_ERRORS]
+        )
+
+    @property
+    def all_arrived(self) -> bool:
+        """Whether nothing is on its way any more, as far as can be known."""
+        answered = self._recorded(ACKS) + self.known_lost
+        return self.consumed + self.known_lost >= self.sent and answered >= self._recorded(RELAY)
+
+    @property
+    def progress(self) -> int:
+        """A number that grows whenever anything is recorded anywhere."""
+        return sum(self._recorded(ring) for ring in COLUMNS)
+
+    def tally(self, source_skipped: int) -> Tally:
+        """The counters that no row tells, now."""
+        generator = self._readers[GENERATOR].counters
+        relay = self._readers[RELAY].counters
+        consumer = self._readers[CONSUMER].counters
+        return Tally(
+            duplicates=consumer[ConsumerCounter.DUPLICATES],
+            reordered=consumer[ConsumerCounter.REORDERED],
+            unknown=consumer[ConsumerCounter.UNKNOWN],
+            malformed=relay[RelayCounter.MALFORMED],
+            delivery_errors=self.known_lost,
+            relay_backpressure=relay[RelayCounter.BACKPRESSURE],
+            relay_backpressure_ns=relay[RelayCounter.BACKPRESSURE_NS],
+            generator_backpressure=generator[GeneratorCounter.BACKPRESSURE],
+            generator_backpressure_ns=generator[GeneratorCounter.BACKPRESSURE_NS],
+            ring_overruns=sum(reader.overruns for reader in self._readers.values()),
+            source_skipped=source_skipped,
+        )
+
+    @property
+    def consumer_errors(self) -> int:
+        """Errors that the Kafka consumer reported."""
+        return self._readers[CONSUMER].counters[ConsumerCounter.ERRORS]
+
+    def summaries(self, now_ns: int) -> tuple[HopSummary, ...]:
+        """The hops' figures of the measured ticks so far."""
+        span_ns = max(now_ns - self._measured_from_ns, 1)
+        return tuple(summarise(hop.name, self._hops.histograms[hop.name], span_ns) for hop in HOPS)
+
+    @property
+    def p99_per_second(self) -> tuple[int, ...]:
+        """End-to-end p99 of each of the last 60 whole seconds, warm-up included."""
+        return tuple(self._p99_per_second)
+
+    def rates(self, now_ns: int) -> tuple[float, float]:
+        """Ticks sent and consumed a second, over the last second (call a few times a second)."""
+        self._marks.append((now_ns, self.sent, self.consumed))
+        while len(self._marks) > 2 and self._marks[1][0] <= now_ns - NS_PER_S:
+            self._marks.popleft()
+        then_ns, sent, consumed = self._marks[0]
+        span_ns = now_ns - then_ns
+        if not span_ns:
+            return 0.0, 0.0
+        return (
+            (self.sent - sent) * NS_PER_S / span_ns,
+            (self.consumed - consumed) * NS_PER_S / span_ns,
+        )

@@ -1,0 +1,117 @@
+"""The words between the supervisor and a stage: one JSON object a line over a socket pair."""
+
+from __future__ import annotations
+
+import socket
+
+import msgspec
+
+from latbench.clock import WallAnchor
+from latbench.plan import StagePlan
+
+STAGE_FD_VARIABLE = "LATBENCH_STAGE_FD"
+"""Names the environment variable that makes a process a stage: its end of the socket pair."""
+RING_FDS_VARIABLE = "LATBENCH_RING_FDS"
+"""Names the variable with the descriptors of its rings, comma-separated."""
+
+
+class Work(msgspec.Struct, frozen=True, tag="work"):
+    """To a stage: what to be."""
+
+    plan: StagePlan
+
+
+class Start(msgspec.Struct, frozen=True, tag="start"):
+    """To a stage: the first tick is due at `start_ns`."""
+
+    start_ns: int
+    anchor: WallAnchor
+
+
+class Stop(msgspec.Struct, frozen=True, tag="stop"):
+    """To a stage: finish what is begun, say `Done`, end."""
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """From a stage: able to work."""
+
+    port: int = 0
+    """The relay's, once it listens."""
+    bootstrap: str = ""
+    """The embedded broker's."""
+
+
+class Done(msgspec.Struct, frozen=True, tag="done"):
+    """From a stage: all work is finished."""
+
+    ticks: int = 0
+
+
+class Said(msgspec.Struct, frozen=True, tag="said"):
+    """From a stage: something that its user should see now."""
+
+    text: str
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """From a stage: it can't go on, and why, as a `LatbenchError` has it."""
+
+    message: str
+    hint: str
+    exit_code: int
+
+
+ToStage = Work | Start | Stop
+FromStage = Ready | Done | Said | Failed
+
+_encoder = msgspec.json.Encoder()
+_to_stage: msgspec.json.Decoder[ToStage] = msgspec.json.Decoder(ToStage)
+_from_stage: msgspec.json.Decoder[FromStage] = msgspec.json.Decoder(FromStage)
+
+
+class _Lines:
+    """Whole lines out of a socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self._pending = b""
+
+    def send(self, message: ToStage | FromStage) -> None:
+        """Send one message; a peer that has ended is no error here (its end shows elsewhere)."""
+        try:
+            self.sock.sendall(_encoder.encode(message) + b"\n")
+        except (BrokenPipeError, ConnectionResetError):
+            return
+
+    def _read(self) -> list[bytes] | None:
+        """Lines that came with one `recv`; None at the end of the stream."""
+        received = self.sock.recv(1 << 16)
+        if not received:
+            return None
+        *lines, self._pending = (self._pending + received).split(b"\n")
+        return lines
+
+
+class StageEnd(_Lines):
+    """A stage's end; reading blocks."""
+
+    def receive(self) -> list[ToStage] | None:
+        """Wait for messages; None when the supervisor is gone."""
+        lines = self._read()
+        return None if lines is None else [_to_stage.decode(line) for line in lines]
+
+
+class SupervisorEnd(_Lines):
+    """The supervisor's end; reading never blocks."""
+
+    def receive(self) -> list[FromStage]:
+        """Messages that have come, perhaps none."""
+        messages: list[FromStage] = []
+        while True:
+            try:
+                lines = self._read()
+            except (BlockingIOError, ConnectionResetError):
+                return messages
+            if lines is None:
+                return messages
+            messages.extend(_from_stage.decode(line) for line in lines)

@@ -1,0 +1,211 @@
+"""Starting a stage as a process of its own, hearing from it, and making sure it ends."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from latbench.control import (
+    RING_FDS_VARIABLE,
+    STAGE_FD_VARIABLE,
+    Done,
+    Failed,
+    FromStage,
+    Ready,
+    Start,
+    Stop,
+    SupervisorEnd,
+    ToStage,
+    Work,
+)
+from latbench.errors import ExitCode, LatbenchError
+
+LOG_TAIL_LINES: Final = 5
+_END_TIMEOUT_S: Final = 5.0
+
+
+class StageProcess:
+    """One stage, seen from the supervisor.
+
+    It runs in a session of its own, so that a Ctrl-C at the terminal reaches the supervisor alone,
+    which then ends the run in order. It ends by itself when the supervisor does: it sees its
+    control channel close, and the kernel kills it besides (`PR_SET_PDEATHSIG`).
+    """
+
+    def __init__(self, stage: str, ring_descriptors: list[int], log_path: Path) -> None:
+        self.stage = stage
+        self.log_path = log_path
+        self.state = "starting"
+        self.ready: Ready | None = None
+        self.done: Done | None = None
+        self.failed: Failed | None = None
+        self.said: list[str] = []
+        self._stop_sent = False
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        self.control = SupervisorEnd(ours)
+        with theirs, log_path.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "latbench", stage],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(theirs.fileno(), *ring_descriptors),
+                start_new_session=True,
+                env={
+                    **os.environ,
+                    STAGE_FD_VARIABLE: str(theirs.fileno()),
+                    RING_FDS_VARIABLE: ",".join(map(str, ring_descriptors)),
+                    "LATBENCH_PARENT": str(os.getpid()),
+                },
+            )
+
+    @property
+    def pid(self) -> int:
+        """Of the process, also after its end."""
+        return self.process.pid
+
+    @property
+    def ended(self) -> bool:
+        """Whether the process is no more."""
+        return self.process.poll() is not None
+
+    def send(self, message: ToStage) -> None:
+        """Say something to the stage; `Stop` only once."""
+        if isinstance(message, Stop):
+            if self._stop_sent:
+                return
+            self._stop_sent = True
+        elif isinstance(message, Start):
+            self.state = "running"
+        elif isinstance(message, Work):
+            self.state = "preparing"
+        self.control.send(message)
+
+    def listen(self) -> None:
+        """Take what the stage has said; updates `state`, `ready`, `done`, `failed`, `said`."""
+        ended = self.ended  # before reading: what it said last must not be missed
+        for message in self.control.receive():
+            self._take(message)
+        if ended and self.state != "done":
+            self.state = "died"
+
+    def _take(self, message: FromStage) -> None:
+        match message:
+            case Ready():
+                self.ready, self.state = message, "ready"
+            case Done():
+                self.done, self.state = message, "done"
+            case Failed():
+                self.failed, self.state = message, "failed"
+            case _:
+                self.said.append(message.text)
+
+    @property
+    def broken(self) -> bool:
+        """Whether it failed or ended before it was done."""
+        return self.state in {"failed", "died"}
+
+    def describe_end(self) -> str:
+        """How the process ended: `killed by SIGKILL`, `exit code 1`."""
+        code = self.process.poll()
+        if code is None:
+            return "still running"
+        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+    def log_tail(self) -> list[str]:
+        """The last lines that the stage wrote to its log."""
+        try:
+            text = self.log_path.read_text(errors="replace")
+        except OSError:
+            return []
+        return [line for line in text.splitlines() if line.strip()][-LOG_TAIL_LINES:]
+
+    def end(self, timeout_s: float = _END_TIMEOUT_S) -> None:
+        """Ask it to stop, wait, and kill it when it takes longer; always leaves it ended."""
+        self.send(Stop())
+        try:
+            self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self.listen()
+        self.control.sock.close()
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.process.kill()
+        self.process.wait()
+
+
+def wait_for_words(processes: list[StageProcess], timeout_s: float) -> None:
+    """Sleep up to `timeout_s`, less when a stage says something."""
+    poller = select.poll()
+    for process in processes:
+        # an ended one's socket is always readable: it would turn waiting into spinning
+        if not process.ended:
+            poller.register(process.control.sock, select.POLLIN)
+    poller.poll(timeout_s * 1000)
+
+
+class Crew:
+    """All processes of a run."""
+
+    def __init__(self) -> None:
+        self.members: dict[str, StageProcess] = {}
+
+    def hire(self, stage: str, ring_descriptors: list[int], log_path: Path) -> None:
+        """Start a stage's process; it waits for its work."""
+        self.members[stage] = StageProcess(stage, ring_descriptors, log_path)
+
+    def __getitem__(self, stage: str) -> StageProcess:
+        return self.members[stage]
+
+    def listen(self, timeout_s: float = 0.0) -> list[str]:
+        """Take what the stages have said, waiting up to `timeout_s` for the first word.
+
+        Gives what they want their user to see.
+        """
+        wait_for_words(list(self.members.values()), timeout_s)
+        said: list[str] = []
+        for member in self.members.values():
+            member.listen()
+            said += member.said
+            member.said.clear()
+        return said
+
+    @property
+    def broken(self) -> list[StageProcess]:
+        """Those that failed or died, the likely cause first.
+
+        A stage that died took the others' connections with it, so their complaints come second;
+        and the one nearer to the broker first.
+        """
+        order = {"broker": 0, "relay": 1, "consumer": 2, "generator": 3}
+        broken = [member for member in self.members.values() if member.broken]
+        return sorted(broken, key=lambda member: (member.failed is not None, order[member.stage]))
+
+    def failure(self) -> LatbenchError | None:
+        """Why a stage broke, None when all is well."""
+        broken = self.broken
+        if not broken:
+            return None
+        first = broken[0]
+        if first.failed is not None:
+            error = LatbenchError(first.failed.message, first.failed.hint)
+            error.exit_code = ExitCode(first.failed.exit_code)
+            return error
+        return LatbenchError(
+            f"the {first.stage} died ({first.describe_end()})", "the end of its log is above"
+        )
+
+    def end(self) -> None:
+        """End all of them, the source of work first; leaves none running."""
+        for stage in ("generator", "relay", "consumer", "broker"):
+            if stage in self.members:
+                self.members[stage].end()

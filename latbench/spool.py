@@ -1,0 +1,180 @@
+"""What a run has measured so far, on disk as it comes, readable whatever happens to the run.
+
+A spool is a directory beside the result file, `NAME.parquet.partial/`:
+
+- `run.json`: what is known when the first tick is due (`Preface`);
+- `RING.rows` for each ring: its rows as they were drained, int64 in this machine's byte order;
+- `tally.json`: the counters that no row tells, written anew once a second;
+- `STAGE.log`: what each process wrote.
+
+Rows are appended with plain writes at every drain (20 a second), so after a `kill -9` all but the
+last 50 to 100 ms are there. A row cut off at the end is not read.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import msgspec
+import numpy as np
+
+from latbench.clock import WallAnchor
+from latbench.config import RunConfig
+from latbench.errors import LatbenchError
+from latbench.recording import COLUMNS
+from latbench.result import BrokerFacts, Environment
+from latbench.ring import Rows
+
+SUFFIX: Final = ".partial"
+SPOOL_FORMAT: Final = 1
+
+
+class Preface(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a run before its first tick."""
+
+    format: int = SPOOL_FORMAT
+    run_id: str
+    config: RunConfig
+    environment: Environment
+    broker: BrokerFacts
+    symbols: tuple[str, ...]
+    """By `symbol_id`."""
+    start_ns: int
+    anchor: WallAnchor
+
+
+class Tally(msgspec.Struct, frozen=True, kw_only=True):
+    """The counters that no row tells."""
+
+    duplicates: int = 0
+    reordered: int = 0
+    unknown: int = 0
+    malformed: int = 0
+    delivery_errors: int = 0
+    relay_backpressure: int = 0
+    relay_backpressure_ns: int = 0
+    generator_backpressure: int = 0
+    generator_backpressure_ns: int = 0
+    ring_overruns: int = 0
+    source_skipped: int = 0
+
+
+def spool_path(output: Path) -> Path:
+    """The spool of the result file `output`."""
+    return output.with_name(output.name + SUFFIX)
+
+
+class SpoolWriter:
+    """The supervisor's end."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.mkdir(parents=True)
+            self._files: dict[str, BinaryIO] = {
+                ring: (path / f"{ring}.rows").open("wb", buffering=0) for ring in COLUMNS
+            }
+        except FileExistsError:
+            raise LatbenchError(
+                f"{path} is there: that run goes on, or it was killed",
+                f"latbench report {path} reads it; remove it to use its name again",
+            ) from None
+        except OSError as error:
+            raise _cannot_write(path, error) from None
+
+    def log_path(self, stage: str) -> Path:
+        """Where a stage's output goes."""
+        return self.path / f"{stage}.log"
+
+    def write_preface(self, preface: Preface) -> None:
+        """Write what is known before the first tick."""
+        self._replace("run.json", msgspec.json.encode(preface))
+
+    def write_tally(self, tally: Tally) -> None:
+        """Write the counters as they are now."""
+        self._replace("tally.json", msgspec.json.encode(tally))
+
+    def append(self, ring: str, rows: Rows) -> None:
+        """Append drained rows."""
+        if not rows.size:
+            return
+        try:
+            _write_all(self._files[ring], rows.tobytes())
+        except OSError as error:
+            raise _cannot_write(self.path, error) from None
+
+    def _replace(self, name: str, content: bytes) -> None:
+        """Write a file whole: a reader sees the old or the new one, never a part."""
+        temporary = self.path / f"{name}.new"
+        try:
+            temporary.write_bytes(content)
+            temporary.replace(self.path / name)
+        except OSError as error:
+            raise _cannot_write(self.path, error) from None
+
+    def close(self) -> None:
+        """Write no more."""
+        for file in self._files.values():
+            file.close()
+
+    def remove(self) -> None:
+        """Forget all of it: the result file has it."""
+        self.close()
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _write_all(file: BinaryIO, data: bytes) -> None:
+    while data:  # an unbuffered write may take a part, as on a disk that is filling up
+        data = data[file.write(data) :]
+
+
+def _cannot_write(path: Path, error: OSError) -> LatbenchError:
+    reason = (error.strerror or str(error)).lower()
+    return LatbenchError(
+        f"can't write to {path}: {reason}", "choose another place with --output, or make room"
+    )
+
+
+class SpoolReader:
+    """Reads a spool that may have been cut off anywhere."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            content = (path / "run.json").read_bytes()
+        except OSError:
+            raise LatbenchError(
+                f"{path} holds no run: it ended before its first tick",
+                "the stages' logs in it tell why",
+            ) from None
+        try:
+            self.preface = msgspec.json.decode(content, type=Preface)
+        except msgspec.DecodeError as error:
+            raise LatbenchError(
+                f"{path / 'run.json'} can't be read: {error}", "was it written by another version?"
+            ) from None
+
+    def read_tally(self) -> Tally:
+        """The counters as last written; zeros when never."""
+        try:
+            return msgspec.json.decode((self.path / "tally.json").read_bytes(), type=Tally)
+        except (OSError, msgspec.DecodeError):
+            return Tally()
+
+    def rows(self) -> Mapping[str, Rows]:
+        """Each ring's rows (n × columns), mapped from the file and not in memory."""
+        return {ring: self._map(ring) for ring in COLUMNS}
+
+    def _map(self, ring: str) -> Rows:
+        columns = len(COLUMNS[ring])
+        path = self.path / f"{ring}.rows"
+        try:
+            whole = path.stat().st_size // (columns * 8)
+        except OSError:
+            whole = 0
+        if not whole:  # an empty file can't be mapped
+            return np.empty((0, columns), dtype=np.int64)
+        return np.memmap(path, dtype=np.int64, mode="r", shape=(whole, columns))

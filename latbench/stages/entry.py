@@ -1,0 +1,98 @@
+"""The beginning of every stage process: take up the plan, set the process up, run the stage."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Final
+
+from latbench.control import (
+    RING_FDS_VARIABLE,
+    STAGE_FD_VARIABLE,
+    Failed,
+    StageEnd,
+    Work,
+)
+from latbench.errors import ExitCode, LatbenchError
+from latbench.plan import StagePlan
+from latbench.recording import COLUMNS, RINGS_OF_STAGE
+from latbench.ring import RingWriter
+from latbench.stages.linux import end_with_parent, minimise_timer_slack, name_process
+from latbench.stages.supervised import Supervisor
+
+_SWITCH_INTERVAL_S: Final = 100e-6
+"""A thread that waits for the interpreter gets it within 100 µs. Python's default is 5 ms: so long
+would the relay's socket thread wait while the other handles a batch of acknowledgements."""
+
+
+def run_stage() -> None:
+    """Be the stage that the supervisor started this process for; never returns."""
+    descriptor = int(os.environ.pop(STAGE_FD_VARIABLE))
+    ring_descriptors = [int(fd) for fd in os.environ.pop(RING_FDS_VARIABLE).split(",") if fd]
+    name_process(f"latbench {sys.argv[1]}")
+    end_with_parent(int(os.environ.pop("LATBENCH_PARENT")))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor ends a run, in order
+    minimise_timer_slack()
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    end = StageEnd(socket.socket(fileno=descriptor))
+    run = _import_stage(sys.argv[1])
+    messages = end.receive()
+    if messages is None:
+        os._exit(ExitCode.FAILURE)
+    (work,) = messages
+    assert isinstance(work, Work)
+    supervisor = Supervisor(end)
+    rings = {
+        name: RingWriter(fd, len(COLUMNS[name]))
+        for name, fd in zip(RINGS_OF_STAGE[sys.argv[1]], ring_descriptors, strict=True)
+    }
+    if work.plan.cpu is not None:
+        os.sched_setaffinity(0, {work.plan.cpu})
+    supervisor.watch()
+    # a collection walks every object: milliseconds on the hot path, for cycles that are not made
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        run(work.plan, supervisor, rings)
+    except LatbenchError as error:
+        supervisor.send(Failed(error.message, error.hint, error.exit_code))
+        os._exit(error.exit_code)
+    except BaseException:  # noqa: BLE001 (told through the log, whatever it was)
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(ExitCode.FAILURE)
+    sys.stderr.flush()
+    # not sys.exit: a client's background threads and a queue of undelivered messages must not
+    # hold up the end of a run
+    os._exit(ExitCode.OK)
+
+
+StageFunction = Callable[[StagePlan, Supervisor, dict[str, RingWriter]], None]
+
+
+def _import_stage(stage: str) -> StageFunction:
+    """The function of a stage; only that stage's libraries are imported (numpy alone is 90 ms)."""
+    match stage:
+        case "generator":
+            from latbench.stages.generator import run as run_generator  # noqa: PLC0415
+
+            return run_generator
+        case "relay":
+            from latbench.stages.relay import run as run_relay  # noqa: PLC0415
+
+            return run_relay
+        case "consumer":
+            from latbench.stages.consumer import run as run_consumer  # noqa: PLC0415
+
+            return run_consumer
+        case "broker":
+            from latbench.stages.mock_broker import run as run_broker  # noqa: PLC0415
+
+            return run_broker
+    raise AssertionError(f"no stage is called {stage}")

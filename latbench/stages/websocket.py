@@ -1,0 +1,83 @@
+"""What the generator and the relay want of a WebSocket library, and which one to take.
+
+Two libraries do it: `picows` (compiled, callbacks, the fast one) and `websockets` (the one most
+people run). Both are used without permessage-deflate and without queues of their own, which cost
+milliseconds (`websockets` has both on by default).
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Final, Protocol
+
+MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
+"""The largest message taken; order book snapshots of a busy exchange reach a few megabytes."""
+
+OnMessage = Callable[[bytes], None]
+
+
+class Link(Protocol):
+    """The generator's connection to a relay."""
+
+    def send(self, message: bytes) -> None:
+        """Hand one message (a text frame) to the socket; what it can't take now is buffered."""
+
+    def backlog_bytes(self) -> int:
+        """How much is buffered in this process because the socket is full."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the other side has gone."""
+
+    async def close(self) -> None:
+        """Send what is buffered, then close with code 1000."""
+
+
+class Server(Protocol):
+    """The relay's listening side."""
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+
+    @property
+    def clients(self) -> int:
+        """How many connections there are."""
+
+    def pause(self) -> None:
+        """Stop reading from every client: the sockets fill up and senders have to wait."""
+
+    def resume(self) -> None:
+        """Read again."""
+
+    async def close(self) -> None:
+        """Close all connections and stop listening."""
+
+
+async def connect(engine: str, url: str) -> Link:
+    """Open the generator's connection with the named library."""
+    if engine == "picows":
+        from latbench.stages import websocket_picows  # noqa: PLC0415
+
+        return await websocket_picows.connect(url)
+    from latbench.stages import websocket_websockets  # noqa: PLC0415
+
+    return await websocket_websockets.connect(url)
+
+
+async def serve(engine: str, listener: socket.socket, on_message: OnMessage) -> Server:
+    """Serve `listener` with the named library; `on_message` is called for every whole message."""
+    if engine == "picows":
+        from latbench.stages import websocket_picows  # noqa: PLC0415
+
+        return await websocket_picows.serve(listener, on_message)
+    from latbench.stages import websocket_websockets  # noqa: PLC0415
+
+    return await websocket_websockets.serve(listener, on_message)
+
+
+def set_nodelay(sock: socket.socket | None) -> None:
+    """Send small segments at once (RFC 896's delay is up to 40 ms with delayed acks)."""
+    if sock is not None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

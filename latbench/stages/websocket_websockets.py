@@ -1,0 +1,126 @@
+"""Both ends of the WebSocket with `websockets`, its asyncio API."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as websockets_connect
+from websockets.asyncio.connection import broadcast
+from websockets.asyncio.server import Server as AsyncioServer
+from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import serve as websockets_serve
+from websockets.exceptions import ConnectionClosed
+from websockets.protocol import State
+
+from latbench.stages.websocket import MAX_MESSAGE_BYTES, OnMessage
+
+_DRAIN_POLL_S = 0.001
+
+
+class WebsocketsLink:
+    """A `websocket.Link`.
+
+    `broadcast` to one connection is the library's way to send without an `await`: the tick is on
+    its way when the call returns, and a full socket shows in the transport's buffer.
+    """
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+        self._to = (connection,)
+        self.backlog_bytes = connection.transport.get_write_buffer_size
+
+    def send(self, message: bytes) -> None:
+        """See `websocket.Link`."""
+        broadcast(self._to, message, text=True, raise_exceptions=True)
+
+    @property
+    def closed(self) -> bool:
+        """See `websocket.Link`."""
+        return self._connection.state is not State.OPEN
+
+    async def close(self) -> None:
+        """See `websocket.Link`."""
+        while self.backlog_bytes() and not self.closed:
+            await asyncio.sleep(_DRAIN_POLL_S)
+        await self._connection.close()
+
+
+async def connect(url: str) -> WebsocketsLink:
+    """Connect to `url`."""
+    connection = await websockets_connect(
+        url,
+        compression=None,
+        max_queue=None,
+        max_size=MAX_MESSAGE_BYTES,
+        ping_interval=None,
+        proxy=None,
+    )
+    return WebsocketsLink(connection)
+
+
+class WebsocketsServer:
+    """A `websocket.Server`."""
+
+    def __init__(self, listener: socket.socket, on_message: OnMessage) -> None:
+        self.port: int = listener.getsockname()[1]
+        self.paused = False
+        self._on_message = on_message
+        self._connections: set[ServerConnection] = set()
+        self._server: AsyncioServer | None = None
+
+    @property
+    def clients(self) -> int:
+        """See `websocket.Server`."""
+        return len(self._connections)
+
+    def pause(self) -> None:
+        """See `websocket.Server`."""
+        self.paused = True
+        for connection in self._connections:
+            connection.transport.pause_reading()
+
+    def resume(self) -> None:
+        """See `websocket.Server`."""
+        self.paused = False
+        for connection in self._connections:
+            connection.transport.resume_reading()
+
+    async def _handle(self, connection: ServerConnection) -> None:
+        self._connections.add(connection)
+        if self.paused:
+            connection.transport.pause_reading()
+        on_message = self._on_message
+        receive = connection.recv
+        try:
+            with contextlib.suppress(ConnectionClosed):
+                while True:  # hot path
+                    on_message(await receive(decode=False))
+        finally:
+            self._connections.discard(connection)
+
+    async def start(self, listener: socket.socket) -> None:
+        """Begin to accept."""
+        self._server = await websockets_serve(
+            self._handle,
+            sock=listener,
+            compression=None,
+            max_queue=None,
+            max_size=MAX_MESSAGE_BYTES,
+            ping_interval=None,
+        )
+
+    async def close(self) -> None:
+        """See `websocket.Server`."""
+        if self._server is not None:
+            self._server.close(code=1001)
+            await self._server.wait_closed()
+
+
+async def serve(listener: socket.socket, on_message: OnMessage) -> WebsocketsServer:
+    """Serve `listener`."""
+    server = WebsocketsServer(listener, on_message)
+    await server.start(listener)
+    return server

@@ -1,0 +1,194 @@
+"""The result file: one Parquet file that holds a run whole. The only importer of pyarrow.
+
+A row for every tick sent, and in the file's metadata under `latbench` a `RunResult` as JSON and
+under `latbench.hdr` the hops' HDR histograms. `result.SCHEMA_VERSION` has the format's history;
+`docs/result-file.md` describes it column by column.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from latbench.assembly import MISSING, TickTable
+from latbench.errors import LatbenchError
+from latbench.histogram import Histogram
+from latbench.result import SCHEMA_VERSION, RunResult
+
+METADATA_KEY: Final = b"latbench"
+HISTOGRAMS_KEY: Final = b"latbench.hdr"
+
+ROW_GROUP_TICKS: Final = 1 << 18
+"""A quarter of a million: 30 MB while it is written."""
+
+SCHEMA: Final = pa.schema(
+    [
+        pa.field("seq", pa.int64(), nullable=False),
+        pa.field("symbol", pa.dictionary(pa.int32(), pa.string())),
+        pa.field("warmup", pa.bool_(), nullable=False),
+        pa.field("due_ns", pa.int64()),
+        pa.field("sent_ns", pa.int64()),
+        pa.field("relay_in_ns", pa.int64()),
+        pa.field("relay_out_ns", pa.int64()),
+        pa.field("acked_ns", pa.int64()),
+        pa.field("consumed_ns", pa.int64()),
+        pa.field("partition", pa.int32()),
+        pa.field("offset", pa.int64()),
+    ]
+)
+_DELTA_ENCODED: Final = [field.name for field in SCHEMA if pa.types.is_integer(field.type)]
+
+
+class ResultWriter:
+    """Writes a result file: tables in order, then the result. Nothing is there until `close`.
+
+    It is written as `path` and can only be read once closed; whoever needs the final name to
+    appear whole writes elsewhere and renames.
+    """
+
+    def __init__(self, path: Path, symbols: tuple[str, ...]) -> None:
+        self._path = path
+        self._symbols = pa.array(symbols, type=pa.string())
+        self._nameless = symbols.index("") if "" in symbols else MISSING
+        self._pending: list[Any] = []
+        self._pending_ticks = 0
+        with _told(path):
+            self._writer = pq.ParquetWriter(
+                path,
+                SCHEMA,
+                compression="zstd",
+                use_dictionary=["symbol"],
+                column_encoding=dict.fromkeys(_DELTA_ENCODED, "DELTA_BINARY_PACKED"),
+                write_statistics=True,
+            )
+
+    def write(self, table: TickTable, warmup: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
+        """Add ticks; `warmup` tells which of them are not measured."""
+        columns = table.columns
+        arrays = []
+        for field in SCHEMA:
+            if field.name == "symbol":
+                ids = columns["symbol_id"]
+                mask = (ids == MISSING) | (ids == self._nameless)
+                numbers = pa.array(ids.astype(np.int32), mask=mask)
+                arrays.append(pa.DictionaryArray.from_arrays(numbers, self._symbols))
+            elif field.name == "warmup":
+                arrays.append(pa.array(warmup))
+            else:
+                values = columns[field.name]
+                nulls = values == MISSING if field.nullable else None
+                arrays.append(pa.array(values, type=field.type, mask=nulls))
+        self._pending.append(pa.record_batch(arrays, schema=SCHEMA))
+        self._pending_ticks += len(table)
+        if self._pending_ticks >= ROW_GROUP_TICKS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._pending:
+            with _told(self._path):
+                self._writer.write_table(pa.Table.from_batches(self._pending))
+        self._pending, self._pending_ticks = [], 0
+
+    def close(self, result: RunResult, histograms: Mapping[str, Histogram]) -> None:
+        """Add the result and end the file."""
+        self._flush()
+        encoded = {name: histogram.encode() for name, histogram in histograms.items()}
+        with _told(self._path):
+            self._writer.add_key_value_metadata(
+                {
+                    METADATA_KEY: msgspec.json.encode(result),
+                    HISTOGRAMS_KEY: msgspec.json.encode(encoded),
+                }
+            )
+            self._writer.close()
+
+    def abandon(self) -> None:
+        """Give up; what was written is no result file."""
+        with contextlib.suppress(OSError, pa.ArrowException):
+            self._writer.close()
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Turn a failure to write into one line."""
+    try:
+        yield
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise LatbenchError(
+            f"can't write {path}: {reason}", "make room, or choose --output"
+        ) from None
+
+
+def read_result(path: Path) -> RunResult:
+    """The result in a file; raises `LatbenchError` for anything that is no whole result file."""
+    metadata = _metadata(path)
+    content = metadata.get(METADATA_KEY)
+    if content is None:
+        raise LatbenchError(
+            f"{path} is Parquet, but not a latbench result",
+            "results are what `latbench run` writes",
+        )
+    try:
+        schema = msgspec.json.decode(content, type=_Versioned).schema
+        if schema > SCHEMA_VERSION:
+            raise LatbenchError(
+                f"{path} has result schema {schema}; this latbench reads up to {SCHEMA_VERSION}",
+                "pip install --upgrade latbench",
+            )
+        return msgspec.json.decode(content, type=RunResult)
+    except msgspec.DecodeError as error:
+        raise LatbenchError(f"{path} has damaged metadata: {error}", "run it again") from None
+
+
+class _Versioned(msgspec.Struct):
+    schema: int
+
+
+def read_histograms(path: Path) -> dict[str, str]:
+    """The hops' histograms by name: HdrHistogram V2, compressed, base64."""
+    content = _metadata(path).get(HISTOGRAMS_KEY, b"{}")
+    return msgspec.json.decode(content, type=dict[str, str])
+
+
+def _metadata(path: Path) -> dict[bytes, bytes]:
+    try:
+        return pq.read_metadata(path).metadata or {}
+    except FileNotFoundError:
+        raise LatbenchError(f"{path} does not exist", "results lie in bench-results/") from None
+    except IsADirectoryError:
+        raise LatbenchError(f"{path} is a directory", "name a result file in it") from None
+    except pa.ArrowInvalid:
+        raise _not_parquet(path) from None
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise LatbenchError(f"{path} can't be read: {reason}", "is it a result file?") from None
+
+
+def _not_parquet(path: Path) -> LatbenchError:
+    """Tell a file that was cut off from one that never was Parquet."""
+    with path.open("rb") as file:
+        begins = file.read(4) == b"PAR1"
+    if begins:
+        return LatbenchError(
+            f"{path} is cut off: a Parquet file without its end", "copy it again from its source"
+        )
+    return LatbenchError(f"{path} is not a Parquet file", "name a result of `latbench run`")
+
+
+def read_ticks(path: Path, columns: list[str] | None = None) -> Iterator[TickTable]:
+    """The rows of a result file, a row group at a time, `MISSING` for nulls; `symbol` left out."""
+    names = columns or [field.name for field in SCHEMA if pa.types.is_integer(field.type)]
+    with pq.ParquetFile(path) as file:
+        for number in range(file.num_row_groups):
+            table = file.read_row_group(number, columns=names)
+            yield TickTable(
+                {name: table[name].fill_null(MISSING).to_numpy().astype(np.int64) for name in names}
+            )

@@ -1,0 +1,368 @@
+"""One run: start the stages, let them work, gather what they record, end them.
+
+Never on a tick's way: it wakes 20 times a second to empty the rings, and tells the view four times.
+"""
+
+from __future__ import annotations
+
+import secrets
+import signal
+from collections import deque
+from collections.abc import Callable
+from itertools import cycle
+from types import FrameType
+from typing import Final
+
+import msgspec
+
+from latbench import broker, environment
+from latbench.assignment import Assignment
+from latbench.clock import NS_PER_MS, NS_PER_S, WallAnchor, monotonic_ns
+from latbench.collector import Collector, Rings
+from latbench.conclude import conclude
+from latbench.control import Ready, Start, Stop, Work
+from latbench.errors import LatbenchError
+from latbench.plan import (
+    BrokerPlan,
+    ConsumerPlan,
+    GeneratorPlan,
+    RelayPlan,
+)
+from latbench.processes import Crew
+from latbench.result import BrokerFacts, RunResult, RunStatus, Snapshot, StageSnapshot
+from latbench.spool import Preface, SpoolReader, SpoolWriter, Tally, spool_path
+from latbench.units import format_duration
+
+DRAIN_INTERVAL_NS: Final = 50 * NS_PER_MS
+VIEW_INTERVAL_NS: Final = 250 * NS_PER_MS
+TALLY_INTERVAL_NS: Final = NS_PER_S
+
+START_LEAD_NS: Final = 150 * NS_PER_MS
+"""From the word to start until the first tick is due: the generator prepares its first block."""
+
+READY_TIMEOUT_NS: Final = 30 * NS_PER_S
+CUT_SHORT_DRAIN_NS: Final = 2 * NS_PER_S
+"""How long a run that was interrupted or failed waits without progress for ticks on their way."""
+FAILURE_SETTLE_S: Final = 0.2
+_MESSAGES_KEPT: Final = 5
+
+Observer = Callable[[Snapshot], None]
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run ended, and what it gave."""
+
+    result: RunResult
+    signal: int = 0
+    """The signal that ended it early; 0: none."""
+    log_tail: tuple[str, ...] = ()
+    """Of the stage that failed."""
+
+
+class Interrupted(Exception):  # noqa: N818 (an outcome, not an error)
+    """A signal came before the first tick: there is nothing to report."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+
+
+def run(assignment: Assignment, observe: Observer) -> Outcome:
+    """Make the run; its result file lies at `assignment.output` afterwards.
+
+    Raises `LatbenchError` when the run could not begin or its result not be written, `Interrupted`
+    when a signal came before the first tick. Whatever happens no process is left running.
+    """
+    with _Signals() as signals:
+        spool = SpoolWriter(spool_path(assignment.output))
+        session = _Session(assignment, spool, signals, observe)
+        try:
+            session.start()
+        except BaseException:
+            session.end_stages()
+            spool.remove()  # nothing was measured
+            raise
+        try:
+            session.measure()
+            session.drain()
+        finally:
+            session.end_stages()
+        return session.conclude()
+
+
+class _Signals:
+    """Turns signals that ask for an end into a flag; the previous handlers come back after."""
+
+    ASKING_TO_END: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(self) -> None:
+        self.first = 0
+        self.count = 0
+
+    def __enter__(self) -> _Signals:
+        self._before = {number: signal.getsignal(number) for number in self.ASKING_TO_END}
+        for number in self.ASKING_TO_END:
+            signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        self.first = self.first or number
+        self.count += 1
+
+
+class _Session:
+    """The state of a run that goes on."""
+
+    def __init__(
+        self, assignment: Assignment, spool: SpoolWriter, signals: _Signals, observe: Observer
+    ) -> None:
+        self.assignment = assignment
+        self.config = assignment.config
+        self.spool = spool
+        self.signals = signals
+        self.observe = observe
+        self.run_id = secrets.token_hex(4)
+        self.phase = "starting"
+        self.start_ns = 0
+        self.failure = ""
+        self.log_tail: tuple[str, ...] = ()
+        self.messages: deque[str] = deque(maxlen=_MESSAGES_KEPT)
+        self._rings = Rings(assignment.peak_rate_hz)
+        self.collector = Collector(self._rings.readers, spool)
+        self.crew = Crew()
+        self._next_view_ns = 0
+        self._next_tally_ns = 0
+
+    # --- beginning ----------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start all stages and wait until each is ready; then the first tick is due."""
+        names = ["broker"] if self.config.is_embedded else []
+        # all at once: each takes 100 to 200 ms to import its libraries
+        for name in [*names, "relay", "consumer", "generator"]:
+            self.crew.hire(name, self._rings.descriptors_of(name), self.spool.log_path(name))
+        self._rings.close_descriptors()
+        facts = self._prepare_broker()
+        described = environment.describe()
+        self._give_work(facts)
+        self.start_ns = monotonic_ns() + START_LEAD_NS
+        anchor = WallAnchor.take()
+        self.spool.write_preface(
+            Preface(
+                run_id=self.run_id,
+                config=self.config,
+                environment=described,
+                broker=facts,
+                symbols=self.assignment.source.symbols,
+                start_ns=self.start_ns,
+                anchor=anchor,
+            )
+        )
+        self.collector.begin(self.start_ns, self.start_ns + self.config.warmup_ns)
+        for stage in self.crew.members.values():
+            stage.send(Start(start_ns=self.start_ns, anchor=anchor))
+
+    def _prepare_broker(self) -> BrokerFacts:
+        bootstrap = self.config.broker
+        if self.config.is_embedded:
+            self.crew["broker"].send(Work(BrokerPlan(run_id=self.run_id)))
+            bootstrap = self._ready("broker").bootstrap
+        return broker.prepare_topic(self.config, bootstrap)
+
+    def _give_work(self, facts: BrokerFacts) -> None:
+        """Tell each stage what to do; the generator last, for it needs the relay's port."""
+        config = self.config
+        pinned = dict(zip(("generator", "relay", "consumer"), cycle(config.pin), strict=False))
+        consumer = ConsumerPlan(
+            run_id=self.run_id,
+            cpu=pinned.get("consumer"),
+            topic=config.topic,
+            partitions=facts.partitions,
+            consumer=broker.consumer_properties(config, facts.bootstrap),
+        )
+        relay = RelayPlan(
+            run_id=self.run_id,
+            cpu=pinned.get("relay"),
+            host=config.ws_host,
+            port=config.ws_port,
+            ws_engine=config.ws_engine,
+            topic=config.topic,
+            producer=broker.producer_properties(config, facts.bootstrap),
+            partitions=facts.partitions if config.is_embedded else None,
+        )
+        self.crew["consumer"].send(Work(consumer))
+        self.crew["relay"].send(Work(relay))
+        generator = GeneratorPlan(
+            run_id=self.run_id,
+            cpu=pinned.get("generator"),
+            url=f"ws://{_dialled(config.ws_host)}:{self._ready('relay').port}/",
+            ws_engine=config.ws_engine,
+            source=self.assignment.source,
+            horizon_ns=self.assignment.horizon_ns,
+        )
+        self.crew["generator"].send(Work(generator))
+        self._ready("consumer")
+        self._ready("generator")
+
+    def _ready(self, name: str) -> Ready:
+        """Wait until a stage is ready."""
+        stage = self.crew[name]
+        deadline_ns = monotonic_ns() + READY_TIMEOUT_NS
+        while stage.ready is None:
+            self._hear(0.05)
+            failure = self.crew.failure()
+            if failure is not None:
+                raise self._with_log(failure)
+            if self.signals.first:
+                raise Interrupted(self.signals.first)
+            if monotonic_ns() > deadline_ns:
+                raise LatbenchError(
+                    f"the {name} is not ready after {format_duration(READY_TIMEOUT_NS)}",
+                    "; ".join(stage.log_tail()) or "its log is empty",
+                )
+        return stage.ready
+
+    def _with_log(self, failure: LatbenchError) -> LatbenchError:
+        """A stage that died before the run began: its log goes with the spool, so quote it."""
+        first = self.crew.broken[0]
+        if first.failed is None:
+            failure.hint = "its log ends: " + ("; ".join(first.log_tail()) or "(empty)")
+        return failure
+
+    # --- going on -----------------------------------------------------------------------------
+
+    def measure(self) -> None:
+        """Until the generator has sent all its ticks, or someone or something ends the run."""
+        generator = self.crew["generator"]
+        while generator.done is None:
+            self._turn()
+            now_ns = monotonic_ns()
+            measuring = now_ns >= self.start_ns + self.config.warmup_ns
+            self.phase = "measuring" if measuring else "warm-up"
+            if self.signals.first or self._note_failure():
+                break
+        if generator.done is None and not generator.broken:
+            generator.send(Stop())
+
+    def drain(self) -> None:
+        """Until everything sent has arrived, or nothing has moved for the drain's time-out."""
+        self.phase = "draining"
+        signals_before = self.signals.count
+        patience_ns = self.config.drain_timeout_ns
+        if self.signals.first or self.failure:
+            patience_ns = min(patience_ns, CUT_SHORT_DRAIN_NS)
+        progress, moved_ns = -1, monotonic_ns()
+        while monotonic_ns() < moved_ns + patience_ns:
+            self._turn()
+            self._note_failure()
+            generator = self.crew["generator"]
+            if (generator.done or generator.broken) and self.collector.all_arrived:
+                break
+            if self.signals.count > signals_before:
+                break  # asked twice
+            if self.collector.progress != progress:
+                progress, moved_ns = self.collector.progress, monotonic_ns()
+
+    def _turn(self) -> None:
+        """Hear the stages, empty the rings, tell the view; takes about `DRAIN_INTERVAL_NS`."""
+        wake_ns = monotonic_ns() + DRAIN_INTERVAL_NS
+        while (left_ns := wake_ns - monotonic_ns()) > 0:
+            self._hear(left_ns / NS_PER_S)
+        now_ns = monotonic_ns()
+        self.collector.drain(now_ns)
+        if now_ns >= self._next_tally_ns:
+            self._next_tally_ns = now_ns + TALLY_INTERVAL_NS
+            self.spool.write_tally(self._tally())
+
+    def _hear(self, timeout_s: float) -> None:
+        """Take what the stages say, up to `timeout_s`, and show it."""
+        self.messages.extend(self.crew.listen(timeout_s))
+        if monotonic_ns() >= self._next_view_ns:
+            self._next_view_ns = monotonic_ns() + VIEW_INTERVAL_NS
+            self.observe(self._snapshot())
+
+    def _note_failure(self) -> bool:
+        """Whether a stage has broken; notes the first time why."""
+        if not self.crew.broken:
+            return False
+        if not self.failure:
+            self.crew.listen(FAILURE_SETTLE_S)  # one death makes others complain: see who it was
+            failure = self.crew.failure()
+            assert failure is not None
+            self.failure = failure.message
+            self.log_tail = tuple(self.crew.broken[0].log_tail())
+        return True
+
+    def _tally(self) -> Tally:
+        return self.collector.tally(self.assignment.source_skipped)
+
+    def _snapshot(self) -> Snapshot:
+        collector, now_ns = self.collector, monotonic_ns()
+        tally = self._tally()
+        rate_sent_hz, rate_consumed_hz = collector.rates(now_ns)
+        return Snapshot(
+            phase=self.phase,
+            elapsed_ns=max(now_ns - self.start_ns, 0) if self.start_ns else 0,
+            total_ns=self.assignment.expected_ns,
+            hops=collector.summaries(now_ns),
+            e2e_p99_per_second_ns=collector.p99_per_second,
+            rate_sent_hz=rate_sent_hz,
+            rate_consumed_hz=rate_consumed_hz,
+            sent=collector.sent,
+            consumed=collector.consumed,
+            in_flight=max(collector.sent - collector.consumed - collector.known_lost, 0),
+            lost=collector.known_lost,
+            duplicates=tally.duplicates,
+            reordered=tally.reordered,
+            errors=tally.malformed
+            + tally.unknown
+            + tally.ring_overruns
+            + collector.consumer_errors,
+            stages=tuple(
+                StageSnapshot(stage=stage.stage, pid=stage.pid, state=stage.state)
+                for stage in self.crew.members.values()
+            ),
+            messages=tuple(self.messages),
+        )
+
+    # --- ending -------------------------------------------------------------------------------
+
+    def end_stages(self) -> None:
+        """End every process and take the last rows."""
+        self.crew.end()
+        self.collector.drain(monotonic_ns(), last=True)
+        self.spool.write_tally(self._tally())
+        self.spool.close()
+
+    def conclude(self) -> Outcome:
+        """Make the result and its file, remove the spool."""
+        self.phase = "writing"
+        self.observe(self._snapshot())
+        status = RunStatus.COMPLETE
+        if self.failure:
+            status = RunStatus.FAILED
+        elif self.signals.first:
+            status = RunStatus.INTERRUPTED
+        try:
+            result = conclude(
+                SpoolReader(self.spool.path), status, self.failure, self.assignment.output
+            )
+        except LatbenchError as error:
+            error.hint = f"what was measured is kept: latbench report {self.spool.path}"
+            raise
+        self.spool.remove()
+        return Outcome(result=result, signal=self.signals.first, log_tail=self.log_tail)
+
+
+def _dialled(host: str) -> str:
+    """The address to reach a listener on `host` from this machine, as a URL writes it."""
+    if host in {"0.0.0.0", ""}:  # noqa: S104 (every address: one of them is loopback)
+        return "127.0.0.1"
+    if host == "::":
+        return "[::1]"
+    return f"[{host}]" if ":" in host else host

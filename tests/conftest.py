@@ -1,0 +1,28 @@
+"""Fixtures that more than one test module uses."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import settings
+
+from tests.kafka import KafkaServer
+
+# These machines stall for 50 to 130 ms now and then: a deadline for each example would fail by luck.
+settings.register_profile("latbench", deadline=None)
+settings.load_profile("latbench")
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[KafkaServer]:
+    """A real Kafka for the whole session; fails, rather than skips, where Java is missing."""
+    with KafkaServer() as server:
+        yield server
+
+
+@pytest.fixture
+def kafka_topic() -> str:
+    """A topic name that no other test uses; the topic is not made."""
+    return f"ticks-{uuid.uuid4().hex[:12]}"

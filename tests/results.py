@@ -1,0 +1,205 @@
+"""Results and snapshots made up for tests, plausible in every figure and the same every time.
+
+`make_result()` is a quiet run of five minutes at 5,000 ticks/s against Kafka;
+`make_result(counts=make_counts(lost=3))` changes what a test is about. The means of the four parts
+add up to the mean of `end_to_end`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+
+from latbench.clock import NS_PER_S
+from latbench.config import RunConfig
+from latbench.result import (
+    BrokerFacts,
+    Counts,
+    Environment,
+    HopSummary,
+    RunResult,
+    RunStatus,
+    Snapshot,
+    StageSnapshot,
+    TailShare,
+)
+from latbench.tick import HOPS
+
+PERCENTS = {
+    "p50": 50.0, "p75": 75.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p99.9": 99.9, "p99.99": 99.99
+}  # fmt: skip
+
+_HOPS_US: dict[str, tuple[float, tuple[float, ...], float, float, float]] = {
+    # min, percentiles, max, mean, stdev
+    "schedule": (12.4, (80.1, 95.4, 110, 131, 412, 1210, 4310), 12300, 92.6, 110),
+    "websocket": (31.7, (55.0, 61.2, 72.9, 88.3, 140, 480, 1320), 3870, 58.4, 31.2),
+    "relay": (0.812, (7.12, 7.9, 9.44, 12.1, 21.4, 95.1, 311), 702, 7.71, 5.05),
+    "kafka": (288, (430, 472, 531, 604, 1020, 2310, 7940), 31200, 461, 215),
+    "end_to_end": (371, (581, 640, 722, 841, 1310, 3260, 9050), 44100, 619.71, 262),
+    "ack": (201, (340, 371, 418, 480, 902, 2020, 7010), 30900, 362, 190),
+    "service": (340, (498, 541, 612, 703, 1170, 2610, 8120), 33100, 527.11, 231),
+}
+_TAIL_US = {"schedule": 604.0, "websocket": 151.0, "relay": 24.3, "kafka": 1330.0}
+
+
+def make_hop(hop: str = "end_to_end", *, scale: float = 1.0, **changes: Any) -> HopSummary:
+    """One hop of a quiet run, its latencies times `scale`.
+
+    A percentile with fewer than 100 of `count` samples above it is None.
+    """
+    low, percentiles, high, mean, stdev = _HOPS_US[hop]
+    count = changes.get("count", 1_500_000)
+    summary = HopSummary(
+        hop=hop,
+        count=count,
+        rate_hz=5000.0,
+        min_ns=round(low * scale * 1000),
+        mean_ns=mean * scale * 1000,
+        stdev_ns=stdev * scale * 1000,
+        max_ns=round(high * scale * 1000),
+        percentiles_ns={
+            name: round(value * scale * 1000)
+            if count - math.ceil(round(percent * count / 100, 6)) >= 100
+            else None
+            for (name, percent), value in zip(PERCENTS.items(), percentiles, strict=True)
+        },
+    )
+    return msgspec.structs.replace(summary, **changes)
+
+
+def make_hops(*, scale: float = 1.0, **changes: Any) -> tuple[HopSummary, ...]:
+    """All hops in the order of `HOPS`, each changed in the same way."""
+    return tuple(make_hop(hop.name, scale=scale, **changes) for hop in HOPS)
+
+
+def make_counts(**changes: Any) -> Counts:
+    """Of a run that lost nothing; give `sent` or `lost`, and `consumed` follows."""
+    sent = changes.get("sent", 1_510_000)
+    counts = Counts(
+        sent=sent,
+        warmup=10_000,
+        measured=sent - 10_000,
+        relayed=sent,
+        acked=sent,
+        consumed=sent - changes.get("lost", 0),
+        lost=0,
+        duplicates=0,
+        reordered=0,
+        unknown=0,
+        malformed=0,
+        delivery_errors=0,
+        relay_backpressure=0,
+        relay_backpressure_ns=0,
+        generator_backpressure=0,
+        generator_backpressure_ns=0,
+        ring_overruns=0,
+    )
+    return msgspec.structs.replace(counts, **changes)
+
+
+def make_environment(**changes: Any) -> Environment:
+    """Of a small cloud machine."""
+    environment = Environment(
+        cpu_model="AMD EPYC 7B13",
+        cpus=2,
+        governor="performance",
+        kernel="6.1.0-25-cloud-amd64",
+        memory_bytes=8_342_102_016,
+        python="3.11.9",
+        libraries={
+            "confluent-kafka": "2.12.2",
+            "librdkafka": "2.12.2",
+            "picows": "2.0.0",
+            "uvloop": "0.22.1",
+        },
+        git_revision="2419d19",
+        boot_id="3b0c8f52-6d0e-4c1e-9b1f-2f4c0f0f8a11",
+        hostname="bench-1",
+    )
+    return msgspec.structs.replace(environment, **changes)
+
+
+def make_broker(*, embedded: bool = False, **changes: Any) -> BrokerFacts:
+    """A real Kafka, or librdkafka's mock."""
+    broker = (
+        BrokerFacts(kind="embedded", version="2.12.2", bootstrap="127.0.0.1:40961", partitions=4)
+        if embedded
+        else BrokerFacts(
+            kind="kafka",
+            version="4.3.1",
+            bootstrap="localhost:9092",
+            partitions=1,
+            cluster_id="p2bXq0m1QJqk3l0zF4h0aA",
+        )
+    )
+    return msgspec.structs.replace(broker, **changes)
+
+
+def make_config(**changes: Any) -> RunConfig:
+    """Five minutes at 5,000 ticks/s against a Kafka on this machine."""
+    config = RunConfig(tick_rate_hz=5000, duration_ns=300 * NS_PER_S, broker="localhost:9092")
+    return msgspec.structs.replace(config, **changes)
+
+
+def make_result(**changes: Any) -> RunResult:
+    """A quiet run with every field filled in; any field can be changed."""
+    hops = make_hops()
+    result = RunResult(
+        latbench="0.1.0",
+        run_id="5f1c09ab",
+        status=RunStatus.COMPLETE,
+        started_unix_ns=1_764_005_400 * NS_PER_S,
+        start_ns=81_234_567_890_123,
+        measured_ns=300 * NS_PER_S,
+        target_rate_hz=5000.0,
+        achieved_rate_hz=5000.0,
+        config=make_config(),
+        environment=make_environment(),
+        broker=make_broker(),
+        counts=make_counts(),
+        hops=hops,
+        tail=TailShare(
+            above_ns=1_310_000,
+            count=14_987,
+            mean_ns={hop: value * 1000 for hop, value in _TAIL_US.items()},
+        ),
+        findings=(),
+    )
+    return msgspec.structs.replace(result, **changes)
+
+
+def make_stages(*, died: str = "") -> tuple[StageSnapshot, ...]:
+    """The processes of a run; the one called `died` has."""
+    return tuple(
+        StageSnapshot(stage=stage, pid=4711 + index, state="running")
+        if stage != died
+        else StageSnapshot(stage=stage, pid=4711 + index, state="died", note="killed by signal 9")
+        for index, stage in enumerate(("generator", "relay", "consumer", "hiccup"))
+    )
+
+
+def make_snapshot(**changes: Any) -> Snapshot:
+    """34 s into a run of 62 s; any field can be changed."""
+    p99s = [round(1_150_000 + 160_000 * math.sin(second / 3) ** 2) for second in range(34)]
+    p99s[17] = 3_920_000
+    p99s[18] = 2_140_000
+    snapshot = Snapshot(
+        phase="measuring",
+        elapsed_ns=34 * NS_PER_S + 250_000_000,
+        total_ns=62 * NS_PER_S,
+        hops=make_hops(count=161_250),
+        e2e_p99_per_second_ns=tuple(p99s),
+        rate_sent_hz=5000.0,
+        rate_consumed_hz=4998.0,
+        sent=171_250,
+        consumed=171_244,
+        in_flight=6,
+        lost=0,
+        duplicates=0,
+        reordered=0,
+        errors=0,
+        stages=make_stages(),
+    )
+    return msgspec.structs.replace(snapshot, **changes)
