@@ -64,6 +64,9 @@ _PYTHON_ONLY: Final = frozenset(
 )
 """Properties of confluent-kafka that take an object; text for one raises four different types."""
 
+_SECRET: Final = re.compile(r"password|secret|pem|jaas|oauthbearer\.config")
+"""Properties whose value no message shows."""
+
 _IGNORED: Final = re.compile(
     r"Configuration property (?P<name>\S+) is a (?P<other>producer|consumer) property"
 )
@@ -186,7 +189,8 @@ def _check(
     # librdkafka names a property by its first name and often leaves the value out
     for key, value in properties.items():
         if key != "group.id" and _refusal(client, {"group.id": "latbench", key: value}) == refusal:
-            raise UsageError(f"{which} property {key} can't be {value!r}: {refusal}", _CATALOGUE)
+            shown = "what it is" if _SECRET.search(key) else repr(value)
+            raise UsageError(f"{which} property {key} can't be {shown}: {refusal}", _CATALOGUE)
     raise UsageError(f"{which} properties don't fit: {refusal}", _CATALOGUE)
 
 

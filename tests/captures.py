@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from latbench.replay import read_recorded
+
 MESSAGES = (
     b'{"type":"subscriptions","channels":[{"name":"level2","product_ids":["BAND-GBP","SKL-GBP"]}]}',
     b'{"type":"snapshot","product_id":"BAND-GBP","asks":[["14.8024","12.77"],["14.8069","12.49"]],'
@@ -50,3 +52,12 @@ def write_capture(path: Path, lines: list[bytes] | None = None) -> Path:
     """Write `lines`, by default those of `capture_lines`."""
     path.write_bytes(b"".join(line + b"\n" for line in lines or capture_lines()))
     return path
+
+
+def rows(path: Path) -> list[tuple[int, str, bytes]]:
+    """Moment, symbol and document of all that a file holds."""
+    return [
+        row
+        for batch in read_recorded(path)
+        for row in zip(batch.unix_ns, batch.symbols, batch.documents, strict=True)
+    ]

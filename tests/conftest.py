@@ -10,7 +10,7 @@ from hypothesis import settings
 
 from tests.kafka import KafkaServer
 
-# These machines stall for 50 to 130 ms now and then: a deadline for each example would fail by luck.
+# Machines stall for 50 to 130 ms now and then: a deadline for each example would fail by luck.
 settings.register_profile("latbench", deadline=None)
 settings.load_profile("latbench")
 

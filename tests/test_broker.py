@@ -7,10 +7,13 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +27,7 @@ from latbench.broker import (
 )
 from latbench.config import RunConfig
 from latbench.errors import LatbenchError, UsageError
+from latbench.result import BrokerFacts
 from tests.kafka import kafka_version
 
 KAFKA = RunConfig(broker="localhost:9092")
@@ -45,8 +49,23 @@ def test_bootstrap_gives_every_host_and_port(addresses: list[tuple[str, int]]) -
 
 @pytest.mark.parametrize(
     "text",
-    "|localhost|:9092|host:port:x|host:|host:9 |a:1,|a:1, b:2|a:+1|a:\u0661"
-    "|::1:9092|[::1:9092|[x]:9092|[]:1|http://host:9092".split("|"),
+    [
+        "",
+        "localhost",
+        ":9092",
+        "host:port:x",
+        "host:",
+        "host:9 ",
+        "a:1,",
+        "a:1, b:2",
+        "a:+1",
+        "a:\u0661",
+        "::1:9092",
+        "[::1:9092",
+        "[x]:9092",
+        "[]:1",
+        "http://host:9092",
+    ],
 )
 def test_what_is_not_host_and_port_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is not host:port") as caught:
@@ -253,6 +272,77 @@ def test_an_embedded_broker_that_did_not_start_is_an_error() -> None:
     with pytest.raises(LatbenchError, match="the embedded broker did not start: "):
         mock_bootstrap(producer, timeout_s=0.2)
     producer.close()
+
+
+class ScriptedAdmin:
+    """Stands in for confluent-kafka's client: a broker whose topics come and go as a test says."""
+
+    def __init__(self, topics: list[dict[str, list[int]]], created: KafkaError | None) -> None:
+        self.topics = topics
+        self.created: Future[None] = Future()
+        if created is not None:
+            self.created.set_exception(KafkaException(created))
+
+    def list_topics(self, _topic: str = "", timeout: float = 0) -> SimpleNamespace:
+        now = self.topics.pop(0) if len(self.topics) > 1 else self.topics[0]
+        if "gone" in now:
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+        topics = {
+            name: SimpleNamespace(
+                error=None,
+                partitions={i: SimpleNamespace(leader=leader) for i, leader in enumerate(leaders)},
+            )
+            for name, leaders in now.items()
+        }
+        return SimpleNamespace(topics=topics, cluster_id=None)
+
+    def create_topics(
+        self, topics: list[NewTopic], request_timeout: float
+    ) -> dict[str, Future[None]]:
+        return {topics[0].topic: self.created}
+
+
+def prepare_scripted(
+    monkeypatch: pytest.MonkeyPatch,
+    topics: list[dict[str, list[int]]],
+    created: KafkaError | None = None,
+) -> BrokerFacts:
+    admin = ScriptedAdmin(topics, created)
+    monkeypatch.setattr("latbench.broker.AdminClient", lambda _: admin)
+    monkeypatch.setattr("latbench.kafka_version.broker_version", lambda _: "unknown")
+    return prepare_topic(RunConfig(broker="x:1", topic="t"), "x:1", timeout_s=0.2)
+
+
+def test_a_topic_that_somebody_makes_meanwhile_is_adopted(monkeypatch: pytest.MonkeyPatch) -> None:
+    exists = KafkaError(KafkaError.TOPIC_ALREADY_EXISTS)
+    facts = prepare_scripted(monkeypatch, [{}, {"t": [1, 1, 1]}], exists)
+    assert facts.partitions == 3
+    assert facts.cluster_id == ""
+
+
+def test_a_topic_is_waited_for_until_each_partition_has_a_leader(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    topics: list[dict[str, list[int]]] = [{"t": []}, {"gone": []}, {"t": []}, {"t": [-1, 1]}]
+    assert prepare_scripted(monkeypatch, [*topics, {"t": [1, 1]}]).partitions == 2
+
+
+def test_a_topic_without_a_leader_is_an_error_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(LatbenchError) as caught:
+        prepare_scripted(monkeypatch, [{"t": [1, -1]}])
+    assert caught.value.message == "topic t at x:1 has no leader after 0.2 s"
+
+
+def test_a_topic_that_is_never_made_is_an_error_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(LatbenchError) as caught:
+        prepare_scripted(monkeypatch, [{}])
+    assert caught.value.message == "topic t can't be made at x:1: no answer after 0.2 s"
+
+
+def test_no_message_shows_a_secret() -> None:
+    with pytest.raises(UsageError) as caught:
+        check(producer={"security.protocol": "ssl", "ssl.key.pem": "hush"})
+    assert "hush" not in caught.value.message
 
 
 def test_compose_runs_the_kafka_that_the_tests_run() -> None:

@@ -61,17 +61,6 @@ def only(*names: str) -> tuple[Statistic, ...]:
 
 
 def latency_spans(value_ns: float | None, width: int, style: str, ink: Ink) -> Line:
-    """A latency in `width` cells, its digits above those of other rows whatever the units."""
-    if value_ns is None:
-        return [(right(NOT_AVAILABLE, width), f"{style} dim" if "dim" not in style else style)]
-    number, unit = format_latency(value_ns).split(" ")
-    # two cells for every unit: "3.21  s" stands below "3.21 ms" digit by digit
-    unit = f" {ink.text(unit):>2}"
-    unit_style = style if "dim" in style else f"{style} {_UNIT_STYLES[unit.strip()]}".strip()
-    return [(right(number, width - len(unit)), style), (unit, unit_style)]
-
-
-def latency_spans(value_ns: float | None, width: int, style: str, ink: Ink) -> Line:
     """A latency right-aligned in `width` cells, its unit coloured by magnitude; None is `n/a`.
 
     Every unit takes two cells: the digits of `3.21  s` stand below those of `3.21 ms`.
@@ -93,7 +82,7 @@ def tag_of(hop: Hop, *, embedded: bool) -> str:
             return "mock" if embedded else "side"
         case HopKind.UNCORRECTED:
             return "uncorrected"
-        case HopKind.PART:
+        case _:
             code, dot, _ = hop.label.partition(" · ")
             mock = " mock" if embedded and hop.name in _ON_BROKER else ""
             return f"{code}{mock}" if dot else ""
@@ -140,7 +129,8 @@ class HopTable(Drawn):
     def _note_texts(self) -> list[str]:
         texts = [
             "For every tick the four parts add up to end_to_end; percentiles don't add. ack is a "
-            "side branch. service is uncorrected: counted from sent, it hides the generator's stalls."
+            "side branch. service is uncorrected: counted from sent, it hides the generator's "
+            "stalls."
         ]
         if self._embedded:
             texts.append(
@@ -163,11 +153,15 @@ class HopTable(Drawn):
                 return [(format_count(round(value or 0)), style)]
             case "rate":
                 return [(format_rate(value or 0.0), style)]
+            case _ if summary is None or not summary.count:
+                return [(right(ink.text("–"), _LATENCY_WIDTH), "dim")]
             case _:
                 return latency_spans(value, _LATENCY_WIDTH, style, ink)
 
     def _in_rows(self, width: int, ink: Ink) -> list[Line] | None:
-        cells = [[self._cell(hop, statistic, ink) for statistic in self._statistics] for hop in HOPS]
+        cells = [
+            [self._cell(hop, statistic, ink) for statistic in self._statistics] for hop in HOPS
+        ]
         widths = [
             max(len(statistic.name), *(width_of(row[column]) for row in cells))
             for column, statistic in enumerate(self._statistics)
@@ -243,8 +237,7 @@ class HopTable(Drawn):
             # the first column needs one blank only: its figures are narrower than its heading
             lead = f" {bar} " if is_apart else " " * (gap if previous else 1)
             for line, cell in zip(lines, column, strict=True):
-                line.append((lead + " " * (cell_width - width_of(cell)), "dim"))
-                line += cell
+                line.extend([(lead + " " * (cell_width - width_of(cell)), "dim"), *cell])
             previous = hop
         return lines
 
@@ -252,6 +245,12 @@ class HopTable(Drawn):
 def _compact(value: float) -> str:
     """A count or a rate in at most 7 cells."""
     if value < 1_000_000:
-        return format_count(round(value)) if value >= 100 else f"{value:.2f}".rstrip("0").rstrip(".")
+        return (
+            format_count(round(value)) if value >= 100 else f"{value:.2f}".rstrip("0").rstrip(".")
+        )
     millions = value / 1e6
-    return f"{millions:,.0f} M" if millions >= 99.95 else f"{millions:.{2 if millions < 9.995 else 1}f} M"
+    return (
+        f"{millions:,.0f} M"
+        if millions >= 99.95
+        else f"{millions:.{2 if millions < 9.995 else 1}f} M"
+    )

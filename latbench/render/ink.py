@@ -24,7 +24,7 @@ Span = tuple[str, str]
 
 Line = list[Span]
 
-_ASCII: Final = str.maketrans(
+_ASCII: Final[dict[int, str]] = str.maketrans(
     {
         "→": "->", "µ": "u", "…": "...", "·": "-", "–": "-", "−": "-", "—": "-", "×": "x",
         "’": "'", "‘": "'", "“": '"', "”": '"', "≤": "<=", "≥": ">=", "±": "+-", "─": "-",
@@ -54,7 +54,7 @@ class Ink:
         if self.ascii_only:
             return "#" * max(round(share * width), 1 if share > 0 else 0)
         eighths = max(round(share * width * 8), 1 if share > 0 else 0)
-        return "█" * (eighths // 8) + ("", *"▏▎▍▌▋▊▉")[eighths % 8]
+        return "█" * (eighths // 8) + "▏▎▍▌▋▊▉"[eighths % 8 - 1 : eighths % 8]
 
     def progress(self, share: float, width: int) -> tuple[str, str]:
         """What is done and what is left of a track of `width` cells."""

@@ -20,6 +20,7 @@ from latbench.render.ink import (
     right,
     segments,
     width_of,
+    wrap,
 )
 from latbench.result import Snapshot, StageSnapshot
 from latbench.units import format_clock, format_count, format_latency, format_rate
@@ -47,11 +48,11 @@ class LiveView:
         self._title = title
         self._embedded = embedded
         self._live: Live | None = None
-        self._width = 0
+        self._size = (0, 0)
 
     def start(self) -> None:
         """Hide the cursor and take the lines below it."""
-        self._width = self._console.width
+        self._size = (self._console.width, self._console.height)
         self._live = Live(
             console=self._console,
             auto_refresh=False,
@@ -66,9 +67,9 @@ class LiveView:
         """Draw `snapshot`; if that fails, give the terminal back before anything else."""
         assert self._live is not None, "started"
         try:
-            if self._console.width != self._width:
-                self._begin_anew()
             width, height = self._console.size
+            if (width, height) != self._size:
+                self._begin_anew()
             ink = Ink(self._console.options.ascii_only)
             lines = draw_frame(
                 snapshot, width, height, ink, title=self._title, embedded=self._embedded
@@ -85,8 +86,8 @@ class LiveView:
             live.stop()
 
     def _begin_anew(self) -> None:
-        # a terminal that got narrower has wrapped what was drawn: Rich counts too few lines of it,
-        # so that a part would stay; an empty screen is the one known state
+        # a terminal that got smaller has wrapped or scrolled what was drawn: Rich counts too few
+        # lines of it, so that a part would stay; an empty screen is the one known state
         self._console.control(Control.clear(), Control.home())
         self.stop()
         self.start()
@@ -140,7 +141,7 @@ def draw_frame(
         ("progress", lambda: [_progress(snapshot, width, ink)]),
         ("table", lambda: table(_FEW, short=True)),
         ("messages", lambda: _messages(snapshot, width, ink, 1)),
-        ("ticks", lambda: _ticks(snapshot, width, ink)),
+        ("ticks", lambda: _ticks(snapshot, width)),
         ("chart", lambda: _chart(snapshot, width, ink, 1)),
         ("stages", lambda: [_stages_line(snapshot.stages, width, ink)]),
         ("table", lambda: table(_MANY)),
@@ -183,7 +184,7 @@ def _progress(snapshot: Snapshot, width: int, ink: Ink) -> Line:
     return [*head, (done, "cyan"), (rest, "dim"), (times, "")]
 
 
-def _ticks(snapshot: Snapshot, width: int, ink: Ink) -> list[Line]:
+def _ticks(snapshot: Snapshot, width: int) -> list[Line]:
     flow: Line = [
         (f"sent {format_rate(snapshot.rate_sent_hz)}, {format_count(snapshot.sent)} in all   ", ""),
         (f"consumed {format_rate(snapshot.rate_consumed_hz)}   ", ""),
@@ -241,15 +242,15 @@ def _stages_line(stages: Sequence[StageSnapshot], width: int, ink: Ink) -> Line:
     label: Line = [(left("processes", _GUTTER), "dim")]
     if width_of(spans) + _GUTTER <= width:
         return [*label, *spans]
-    # too long for a line: by state and without numbers, what died first
+    # too long for a line: by state and without numbers; what died comes first and keeps its name
     names: dict[str, list[str]] = {}
     for stage in sorted(stages, key=lambda stage: stage.state != "died"):
         names.setdefault(stage.state, []).append(stage.stage)
-    for tell in (", ".join, lambda some: format_count(len(some))):
+    for named in (set(names), {"died"}, set[str]()):
         spans = []
         for state, some in names.items():
+            told = ", ".join(some) if state in named else format_count(len(some))
             gap = "   " if spans else ""
-            told = ", ".join(some) if state == "died" else tell(some)
             spans.append((gap + ink.text(f"{told} {state}"), _STATE_STYLES.get(state, "")))
         if width_of(spans) + _GUTTER <= width:
             break
@@ -260,7 +261,7 @@ def _stages_table(stages: Sequence[StageSnapshot], width: int, ink: Ink) -> list
     names = max((len(stage.stage) for stage in stages), default=0)
     lines: list[Line] = []
     for stage in stages:
-        note = ink.text(stage.note)[: max(width - _GUTTER - names - 22, 0)]
+        note = wrap(ink.text(stage.note), max(width - _GUTTER - names - 22, 1))[0]
         lines.append(
             [
                 (left("processes" if not lines else "", _GUTTER), "dim"),
@@ -274,10 +275,9 @@ def _stages_table(stages: Sequence[StageSnapshot], width: int, ink: Ink) -> list
 
 
 def _messages(snapshot: Snapshot, width: int, ink: Ink, most: int) -> list[Line]:
-    texts = list(snapshot.messages[-most:])
-    if snapshot.phase in ("starting", "warm-up") and len(texts) < most:
-        texts.append("figures begin after the warm-up" if snapshot.hops else "")
     lines: list[Line] = []
-    for text in filter(None, texts):
+    for text in snapshot.messages[-most:]:
         lines += paragraph(text, width, ink, style="yellow")
+    if not lines and snapshot.phase in ("starting", "warm-up"):
+        lines += paragraph("figures begin after the warm-up", width, ink, style="dim")
     return lines[:most]

@@ -1,4 +1,4 @@
-"""The report of a run: what was done, how long each hop took, where the time goes, what to doubt."""
+"""The report of a run: what was done, how long each hop took, where the time goes, and doubts."""
 
 from __future__ import annotations
 
@@ -73,10 +73,14 @@ class Report(Drawn):
             style = "bold red" if result.status is RunStatus.FAILED else "bold yellow"
             lines += paragraph(_broken(result), width, ink, style=style)
         name = result.config.name
-        title = f"latbench run {name} · {result.run_id}" if name else f"latbench run {result.run_id}"
+        title = (
+            f"latbench run {name} · {result.run_id}" if name else f"latbench run {result.run_id}"
+        )
         lines += paragraph(title, width, ink, style="bold")
         started = datetime.datetime.fromtimestamp(result.started_unix_ns // NS_PER_S, datetime.UTC)
-        status = "complete" if result.status is RunStatus.COMPLETE else f"{result.status}, see above"
+        status = (
+            "complete" if result.status is RunStatus.COMPLETE else f"{result.status}, see above"
+        )
         if any(severity == INVALID for severity, _ in self._findings):
             status += ", but not a valid measurement: see the findings"
         lines += paragraph(f"{started:%Y-%m-%d %H:%M:%S} UTC · {status}", width, ink)
@@ -107,9 +111,7 @@ class Report(Drawn):
         lines: list[Line] = []
         for severity, text in self._findings:
             style = _SEVERITY_STYLES[severity]
-            lines += paragraph(
-                text, width, ink, label=severity, label_style=style, gutter=_GUTTER
-            )
+            lines += paragraph(text, width, ink, label=severity, label_style=style, gutter=_GUTTER)
         return [[("Findings", "bold")], *lines] if lines else []
 
     def _origin(self) -> Iterable[tuple[str, str]]:
@@ -174,18 +176,24 @@ def _scenario(result: RunResult) -> Iterable[tuple[str, str]]:
     else:
         many = f"{len(config.symbols)} symbols: " if len(config.symbols) > 1 else ""
         yield "source", f"simulated, seed {config.seed}; {many}{symbols}"
-    yield "pipeline", (
-        f"WebSocket by {config.ws_engine} → {_broker(broker)}, topic {config.topic}, "
-        f"{broker.partitions} partition{'s' if broker.partitions != 1 else ''}"
+    yield (
+        "pipeline",
+        (
+            f"WebSocket by {config.ws_engine} → {_broker(broker)}, topic {config.topic}, "
+            f"{broker.partitions} partition{'s' if broker.partitions != 1 else ''}"
+        ),
     )
     properties = [f"{key}={value}" for key, value in config.producer.items()]
-    yield "producer", ", ".join(
-        [
-            f"acks {config.acks}",
-            f"linger {config.linger_ms:g} ms",
-            f"compression {config.compression}",
-            *properties,
-        ]
+    yield (
+        "producer",
+        ", ".join(
+            [
+                f"acks {config.acks}",
+                f"linger {config.linger_ms:g} ms",
+                f"compression {config.compression}",
+                *properties,
+            ]
+        ),
     )
     if config.consumer:
         yield "consumer", ", ".join(f"{key}={value}" for key, value in config.consumer.items())
@@ -238,7 +246,9 @@ def draw_shares(result: RunResult, width: int, ink: Ink) -> list[Line]:
     if width >= 110:
         labels = [ink.text(label_of(hop, embedded=embedded)) for hop in hops]
         label_width = max(map(len, labels))
-        heads = [f"{head}  {left(label, label_width)}" for head, label in zip(heads, labels, strict=True)]
+        heads = [
+            f"{head}  {left(label, label_width)}" for head, label in zip(heads, labels, strict=True)
+        ]
     # a group: a gap of 3, a latency of 7, a share of 6, a gap of 1, the bar
     bar_width = min((width - len(heads[0])) // len(groups) - 17, _MAX_BAR)
 
@@ -256,9 +266,8 @@ def draw_shares(result: RunResult, width: int, ink: Ink) -> list[Line]:
             share = value_ns / total_ns if total_ns else 0.0
             style = "bold" if is_total else ""
             bar = "" if is_total else ink.bar(share, bar_width)
-            line.append(("   ", ""))
-            line += latency_spans(value_ns, 7, style, ink)
-            line += [(f"{share:6.0%} ", style), (left(bar, bar_width), colour)]
+            line.extend([("   ", ""), *latency_spans(value_ns, 7, style, ink)])
+            line.extend([(f"{share:6.0%} ", style), (left(bar, bar_width), colour)])
     title: Line = [("Where the time goes", "bold")]
     rule: Line = [(ink.rule(width_of(lines[0])), "dim")]
     drawn = [title, header, *lines[:-1], rule, lines[-1]]
@@ -283,8 +292,9 @@ def _tail_words(tail: TailShare, means: dict[str, float]) -> str:
 def _spread(end_to_end: HopSummary) -> str:
     p50_ns = end_to_end.percentiles_ns.get("p50")
     p999_ns = end_to_end.percentiles_ns.get("p99.9")
-    known = p50_ns is not None and p999_ns is not None
-    spread = format_latency(p999_ns - p50_ns) if known else NOT_AVAILABLE
+    spread = NOT_AVAILABLE
+    if p50_ns is not None and p999_ns is not None:
+        spread = format_latency(p999_ns - p50_ns)
     return f"end_to_end: p99.9 − p50 = {spread}, stdev = {format_latency(end_to_end.stdev_ns)}"
 
 
