@@ -20,7 +20,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # NewTopic: n
 )
 
 from latbench import kafka_version
-from latbench.config import EMBEDDED_PARTITIONS, RunConfig
+from latbench.config import EMBEDDED_PARTITIONS, RunConfig, is_secret
 from latbench.errors import LatbenchError, UsageError
 from latbench.result import BrokerFacts
 
@@ -63,9 +63,6 @@ _PYTHON_ONLY: Final = frozenset(
     }
 )
 """Properties of confluent-kafka that take an object; text for one raises four different types."""
-
-_SECRET: Final = re.compile(r"password|secret|pem|jaas|oauthbearer\.config")
-"""Properties whose value no message shows."""
 
 _IGNORED: Final = re.compile(
     r"Configuration property (?P<name>\S+) is a (?P<other>producer|consumer) property"
@@ -189,7 +186,7 @@ def _check(
     # librdkafka names a property by its first name and often leaves the value out
     for key, value in properties.items():
         if key != "group.id" and _refusal(client, {"group.id": "latbench", key: value}) == refusal:
-            shown = "what it is" if _SECRET.search(key) else repr(value)
+            shown = "what it is" if is_secret(key) else repr(value)
             raise UsageError(f"{which} property {key} can't be {shown}: {refusal}", _CATALOGUE)
     raise UsageError(f"{which} properties don't fit: {refusal}", _CATALOGUE)
 
@@ -246,7 +243,7 @@ def prepare_topic(config: RunConfig, bootstrap: str, *, timeout_s: float = 5.0) 
         client.wait_for_leaders(config.topic, EMBEDDED_PARTITIONS)
         return BrokerFacts(
             kind="embedded",
-            version=f"librdkafka {confluent_kafka.libversion()[0]} mock",
+            version=confluent_kafka.libversion()[0],
             bootstrap=bootstrap,
             partitions=config.partitions or 1,
             cluster_id=cluster.cluster_id or "",

@@ -22,9 +22,13 @@ MAX_PARTITIONS: Final = 10_000
 EMBEDDED_PARTITIONS: Final = 4
 """librdkafka's mock cluster makes every topic with four, and can't make topics on demand."""
 
+MAX_SPEED: Final = 0.0
+"""How `RunConfig.speed` spells `max` (JSON has no infinity)."""
+
 DEFAULT_SYMBOLS: Final = ("NIFTY", "BANKNIFTY", "RELIANCE", "TCS")
 DEFAULT_DURATION_NS: Final = 60 * NS_PER_S
 
+_SECRET: Final = re.compile(r"password|secret|pem|jaas|oauthbearer\.config")
 _SYMBOL: Final = re.compile(r'[^\s,"\\\x00-\x1f]{1,32}')
 _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
@@ -53,7 +57,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     consumer: dict[str, str] = {}
     source: str = SIMULATED
     speed: float = 1.0
-    """Of a replay; infinite: as fast as the pipeline takes it. JSON has no infinity: see `max`."""
+    """Of a replay: a factor, or `MAX_SPEED`: as fast as the pipeline takes it."""
     loop: bool = False
     arrivals: Arrivals = Arrivals.CONSTANT
     seed: int = 1
@@ -74,11 +78,22 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def as_fast_as_possible(self) -> bool:
         """A replay at `--speed max`: no schedule, so *due* is the moment of sending."""
-        return self.is_replay and self.speed == 0
+        return self.is_replay and self.speed == MAX_SPEED
+
+    def without_secrets(self) -> RunConfig:
+        """The same with passwords and keys blotted out: what may be stored and shown."""
+        return msgspec.structs.replace(
+            self, producer=_blotted(self.producer), consumer=_blotted(self.consumer)
+        )
 
 
-MAX_SPEED: Final = 0.0
-"""How `RunConfig.speed` spells `max`."""
+def is_secret(key: str) -> bool:
+    """Whether a librdkafka property's value is nobody's business."""
+    return _SECRET.search(key) is not None
+
+
+def _blotted(properties: dict[str, str]) -> dict[str, str]:
+    return {key: "[secret]" if is_secret(key) else value for key, value in properties.items()}
 
 
 def parse_tick_rate(text: str) -> int:

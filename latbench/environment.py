@@ -36,7 +36,7 @@ def describe() -> Environment:
         governor=_read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or "unknown",
         kernel=f"{platform.system()} {platform.release()}",
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        python=f"{platform.python_implementation()} {platform.python_version()}",
+        python=platform.python_version(),
         libraries=libraries,
         git_revision=_git_revision(),
         boot_id=_read("/proc/sys/kernel/random/boot_id"),

@@ -140,7 +140,7 @@ def parse_api_versions(answer: bytes) -> ApiVersions:
 
 
 def describe(versions: ApiVersions) -> str:
-    """`Kafka 4.3 (metadata.version 4.3-IV0, level 30)`, or `unknown`.
+    """`4.3 (metadata.version 4.3-IV0, level 30)`, or `unknown`.
 
     The release is the one whose levels the broker's software goes up to (a patch release brings
     none, so 4.3.0 and 4.3.1 are alike); in brackets stands the level that the cluster works at,
@@ -152,9 +152,9 @@ def describe(versions: ApiVersions) -> str:
     _, newest = versions.supported.get(_FEATURE, (level, level))
     last_known = max(_LEVELS)
     if newest in _LEVELS:
-        release = f"Kafka {_release(newest)}"
+        release = _release(newest)
     elif newest > last_known:
-        release = f"Kafka after {_release(last_known)}"
+        release = f"after {_release(last_known)}"
     else:
         return UNKNOWN
     name = f"{_LEVELS[level]}, " if level in _LEVELS else ""

@@ -155,7 +155,7 @@ class _Session:
         self.spool.write_preface(
             Preface(
                 run_id=self.run_id,
-                config=self.config,
+                config=self.config.without_secrets(),
                 environment=described,
                 broker=facts,
                 symbols=self.assignment.source.symbols,

@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 
+import confluent_kafka
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
@@ -255,8 +256,7 @@ def test_the_embedded_broker_is_found_and_described() -> None:
     assert bootstrap.startswith("127.0.0.1:")
     facts = prepare_topic(RunConfig(partitions=2), bootstrap)
     assert (facts.kind, facts.partitions, facts.bootstrap) == ("embedded", 2, bootstrap)
-    assert facts.version.startswith("librdkafka 2.")
-    assert facts.version.endswith(" mock")
+    assert facts.version == confluent_kafka.libversion()[0]
     assert prepare_topic(RunConfig(), bootstrap).partitions == 1
     producer.close()
 

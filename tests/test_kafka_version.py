@@ -90,11 +90,11 @@ def test_an_endless_number_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("newest", "level", "told"),
     [
-        (30, 30, "Kafka 4.3 (metadata.version 4.3-IV0, level 30)"),
-        (30, 25, "Kafka 4.3 (metadata.version 4.0-IV3, level 25)"),
-        (7, 7, "Kafka 3.3 (metadata.version 3.3-IV3, level 7)"),
-        (31, 30, "Kafka after 4.3 (metadata.version 4.3-IV0, level 30)"),
-        (31, 31, "Kafka after 4.3 (metadata.version level 31)"),
+        (30, 30, "4.3 (metadata.version 4.3-IV0, level 30)"),
+        (30, 25, "4.3 (metadata.version 4.0-IV3, level 25)"),
+        (7, 7, "3.3 (metadata.version 3.3-IV3, level 7)"),
+        (31, 30, "after 4.3 (metadata.version 4.3-IV0, level 30)"),
+        (31, 31, "after 4.3 (metadata.version level 31)"),
         (6, 6, UNKNOWN),
     ],
 )
@@ -110,7 +110,7 @@ def test_a_broker_without_metadata_version_is_unknown() -> None:
 
 
 def test_a_broker_that_names_no_supported_levels_is_as_its_cluster() -> None:
-    assert describe(ApiVersions({}, {"metadata.version": 21})).startswith("Kafka 3.9 (")
+    assert describe(ApiVersions({}, {"metadata.version": 21})).startswith("3.9 (")
 
 
 @contextlib.contextmanager
@@ -148,7 +148,7 @@ def framed(answer: bytes) -> bytes:
 def test_the_first_address_that_answers_tells() -> None:
     with broker_that_says(framed(ANSWER)) as address:
         told = broker_version([closed_port(), address])
-    assert told == "Kafka 4.3 (metadata.version 4.3-IV0, level 30)"
+    assert told == "4.3 (metadata.version 4.3-IV0, level 30)"
 
 
 @pytest.mark.parametrize(

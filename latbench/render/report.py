@@ -224,8 +224,8 @@ def _load(result: RunResult) -> str:
 def _broker(broker: BrokerFacts) -> str:
     if broker.kind == "embedded":
         return f"embedded broker (librdkafka {broker.version}'s mock, not Kafka)"
-    version = f" {broker.version}" if broker.version else ""
-    return f"Kafka{version} at {broker.bootstrap}"
+    version = broker.version if broker.version != "unknown" else "of unknown version"
+    return f"Kafka {version} at {broker.bootstrap}"
 
 
 # where the time goes
