@@ -66,6 +66,7 @@ class Collector:
         self._second_ends_ns = 0
         self._p99_per_second: deque[int] = deque(maxlen=HISTORY_S)
         self._marks: deque[tuple[int, int, int]] = deque()
+        self._visited_ns = self._taken_upto_ns = 0
 
     def begin(self, start_ns: int, measured_from_ns: int) -> None:
         """The run's first tick is due at `start_ns`; live figures are of ticks due from then on."""
@@ -74,6 +75,9 @@ class Collector:
 
     def drain(self, now_ns: int, *, last: bool = False) -> None:
         """Empty the rings; `last` when their writers have ended."""
+        # a ring gives what was there on the visit before
+        self._taken_upto_ns = now_ns if last else self._visited_ns
+        self._visited_ns = now_ns
         for ring, reader in self._readers.items():
             rows = reader.drain(last=last)
             if not len(rows):
@@ -162,9 +166,9 @@ class Collector:
         """Errors that the Kafka consumer reported."""
         return self._readers[CONSUMER].counters[ConsumerCounter.ERRORS]
 
-    def summaries(self, now_ns: int) -> tuple[HopSummary, ...]:
+    def summaries(self) -> tuple[HopSummary, ...]:
         """The hops' figures of the measured ticks so far."""
-        span_ns = max(now_ns - self._measured_from_ns, 1)
+        span_ns = max(self._taken_upto_ns - self._measured_from_ns, 1)
         return tuple(summarise(hop.name, self._hops.histograms[hop.name], span_ns) for hop in HOPS)
 
     @property

@@ -33,7 +33,7 @@ def describe() -> Environment:
     return Environment(
         cpu_model=_cpu_model(),
         cpus=len(os.sched_getaffinity(0)),
-        governor=_read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or "unknown",
+        governor=_read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         kernel=f"{platform.system()} {platform.release()}",
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         python=platform.python_version(),

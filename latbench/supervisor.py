@@ -309,7 +309,7 @@ class _Session:
             phase=self.phase,
             elapsed_ns=max(now_ns - self.start_ns, 0) if self.start_ns else 0,
             total_ns=self.assignment.expected_ns,
-            hops=collector.summaries(now_ns),
+            hops=collector.summaries(),
             e2e_p99_per_second_ns=collector.p99_per_second,
             rate_sent_hz=rate_sent_hz,
             rate_consumed_hz=rate_consumed_hz,

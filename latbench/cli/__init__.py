@@ -56,7 +56,8 @@ def run_cli() -> None:
         code = error.exit_code
     except typer.TyperException as error:
         message = error.format_message().strip().rstrip(".")
-        _complain(message[:1].lower() + message[1:], "latbench --help, latbench run --help")
+        if message:  # none where the help has been printed instead
+            _complain(message[:1].lower() + message[1:], "latbench --help, latbench run --help")
         code = error.exit_code
     except typer.Abort:
         code = ExitCode.INTERRUPTED

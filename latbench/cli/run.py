@@ -60,7 +60,7 @@ def run(
         typer.Option(
             envvar="DURATION",
             metavar="TIME",
-            help="Measured time: 60, 60s, 5m, 24h. [default: 60s; of a replay: its whole length]",
+            help="Measured time: 60, 60s, 5m, 24h (default: 60s; a replay: its whole length).",
             rich_help_panel=_LOAD,
             show_default=False,
         ),
@@ -87,7 +87,10 @@ def run(
     seed: Annotated[
         int,
         typer.Option(
-            min=0, help="The same seed gives the same prices and arrivals.", rich_help_panel=_LOAD
+            min=0,
+            metavar="N",
+            help="The same seed gives the same prices and arrivals.",
+            rich_help_panel=_LOAD,
         ),
     ] = 1,
     # --- replay
@@ -111,6 +114,7 @@ def run(
         bool,
         typer.Option(
             "--loop",
+            metavar="",
             help="Begin again at the file's end, until the duration is over.",
             rich_help_panel=_REPLAY,
         ),
@@ -139,6 +143,7 @@ def run(
             envvar="WEBSOCKET_PORT",
             min=0,
             max=65535,
+            metavar="PORT",
             help="0: a free port.",
             rich_help_panel=_PIPELINE,
         ),
@@ -164,14 +169,17 @@ def run(
     ] = configuration.EMBEDDED,
     topic: Annotated[
         str,
-        typer.Option(envvar="KAFKA_TOPIC", help="Made when missing.", rich_help_panel=_KAFKA),
+        typer.Option(
+            envvar="KAFKA_TOPIC", metavar="NAME", help="Made when missing.", rich_help_panel=_KAFKA
+        ),
     ] = "tick-data",
     partitions: Annotated[
         int | None,
         typer.Option(
             min=1,
             max=configuration.MAX_PARTITIONS,
-            help="Of the topic. [default: 1, or what it has]",
+            metavar="N",
+            help="Of the topic (default: 1, or as many as it has).",
             rich_help_panel=_KAFKA,
             show_default=False,
         ),
@@ -234,18 +242,21 @@ def run(
         typer.Option(
             "--output",
             metavar="FILE",
-            help="The result file. [default: bench-results/TIME-NAME.parquet]",
+            help="The result file (default: bench-results/TIME-NAME.parquet).",
             rich_help_panel=_OUTPUT,
             show_default=False,
         ),
     ] = None,
     overwrite: Annotated[
         bool,
-        typer.Option("--overwrite", help="Replace FILE if it is there.", rich_help_panel=_OUTPUT),
+        typer.Option(
+            "--overwrite", metavar="", help="Replace FILE if it is there.", rich_help_panel=_OUTPUT
+        ),
     ] = False,
     name: Annotated[
         str,
         typer.Option(
+            metavar="NAME",
             help="A name for this run, kept in its file.",
             rich_help_panel=_OUTPUT,
             show_default=False,
@@ -254,6 +265,7 @@ def run(
     live: Annotated[
         bool,
         typer.Option(
+            metavar="",
             help="A live table on a terminal; else, and with --no-live, a line every 5 s.",
             rich_help_panel=_OUTPUT,
         ),
@@ -262,6 +274,7 @@ def run(
         bool,
         typer.Option(
             "--json",
+            metavar="",
             help="The summary as JSON on stdout, nothing else there.",
             rich_help_panel=_OUTPUT,
         ),
