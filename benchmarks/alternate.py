@@ -1,6 +1,6 @@
 """Runs `latbench run` in two variants, A B B A A B …, and prints the medians and spread of each.
 
-    python benchmarks/alternate.py --a '--live' --b '--no-live' --pairs 8 -- --tick-rate 1000 \
+    python benchmarks/alternate.py --a=--live --b=--no-live --pairs 8 -- --tick-rate 1000 \
         --duration 10 --broker localhost:9092
 
 Every run has a terminal of its own (140 x 40), so that the live view really draws. What stands

@@ -1,6 +1,6 @@
 """Runs `latbench run` and shows the memory of each of its processes over time, as a table.
 
-    python benchmarks/memory.py --every 60 -- --tick-rate 5000 --duration 10m --broker localhost:9092
+    python benchmarks/memory.py -- --tick-rate 5000 --duration 10m --broker localhost:9092
 
 Resident memory (VmRSS) in MiB, without the pages of shared rings (RssShmem), which are as large as
 they will ever be from the start; and open descriptors of the supervisor.
@@ -47,13 +47,15 @@ def main() -> None:
     begun = time.monotonic()
     header = "".join(f"{stage:>12}" for stage in STAGES)
     print(f"{'time':>6}{header}{'descriptors':>13}", flush=True)
-    next_s = 10.0
+    next_s = min(10.0, options.every)
     while run.poll() is None:
         time.sleep(max(begun + next_s - time.monotonic(), 0))
         next_s += options.every
         try:
             row = [f"{time.monotonic() - begun:5.0f}s"]
             pids = stage_pids(run.pid)
+            if "VmRSS" not in status(run.pid):
+                break  # it has ended since
             for stage in STAGES:
                 memory = status(pids[stage]) if stage in pids else {}
                 mib = (memory.get("VmRSS", 0) - memory.get("RssShmem", 0)) / 1024
