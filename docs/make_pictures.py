@@ -1,0 +1,66 @@
+"""Draws the README's pictures from a real run: `python docs/make_pictures.py localhost:9092`.
+
+The pictures are `docs/pictures/live.svg`, the live view late in the run, and
+`docs/pictures/report.svg`, the report after it.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from latbench.assignment import assign
+from latbench.clock import NS_PER_S
+from latbench.config import RunConfig
+from latbench.findings import describe, severity
+from latbench.render.ink import Drawn, Ink, Line
+from latbench.render.live import draw_frame
+from latbench.render.pictures import draw_svg
+from latbench.render.report import Report
+from latbench.result import Snapshot
+from latbench.supervisor import run
+
+PICTURES = Path(__file__).parent / "pictures"
+WIDTH = 140
+HEIGHT = 28
+DURATION_NS = 120 * NS_PER_S
+
+
+class Frame(Drawn):
+    """One frame of the live view."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def draw(self, width: int, ink: Ink) -> list[Line]:
+        return draw_frame(self._snapshot, width, HEIGHT, ink, embedded=False)
+
+
+def main() -> None:
+    config = RunConfig(
+        broker=sys.argv[1], tick_rate_hz=1000, duration_ns=DURATION_NS, topic="pictures"
+    )
+    late: list[Snapshot] = []
+
+    def observe(snapshot: Snapshot) -> None:
+        if snapshot.elapsed_ns < 0.85 * DURATION_NS:
+            late[:] = [snapshot]
+
+    with tempfile.TemporaryDirectory() as folder:
+        outcome = run(assign(config, Path(folder) / "run.parquet"), observe)
+    PICTURES.mkdir(exist_ok=True)
+    command = "latbench run --tick-rate 1000 --duration 120 --broker localhost:9092"
+    live = draw_svg(Frame(late[0]), title=command, width=WIDTH)
+    (PICTURES / "live.svg").write_text(live)
+    findings = [(str(severity(found)), describe(found)) for found in outcome.result.findings]
+    report = draw_svg(
+        Report(outcome.result, findings, "bench-results/20261124-120000.parquet"),
+        title="latbench report bench-results/20261124-120000.parquet",
+        width=WIDTH,
+    )
+    (PICTURES / "report.svg").write_text(report)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,305 @@
+"""The generator's sender: what it sends, in which order, when, and what it says about that."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Iterator
+from typing import cast
+
+import pytest
+import uvloop
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from latbench.clock import NS_PER_MS, NS_PER_S, monotonic_ns
+from latbench.errors import LatbenchError
+from latbench.recording import GENERATOR, GeneratorCounter
+from latbench.source import Prefetcher, TickBlock
+from latbench.stages import generator
+from latbench.stages.generator import Sender
+from latbench.tick import decode_sent
+from tests.stages import RUN_ID, TwoEndedRing
+
+LEAD_NS = 5 * NS_PER_MS
+TIMEOUT_S = 20.0
+
+
+def block(due_ns: list[int], first: int = 0) -> TickBlock:
+    """Ticks whose documents tell their number; symbol ids go round from 0 to 2."""
+    documents = [b'{"n":%d,"text":"\xe2\x82\xac}"' % (first + i) for i in range(len(due_ns))]
+    return TickBlock(
+        due_ns=due_ns,
+        symbol_ids=[(first + i) % 3 for i in range(len(due_ns))],
+        blob=b"".join(documents),
+        bounds=[0, *itertools.accumulate(map(len, documents))],
+    )
+
+
+def blocks_of(due_ns: list[int], size: int) -> Iterator[TickBlock]:
+    """The same ticks in blocks of `size`."""
+    return (block(due_ns[i : i + size], i) for i in range(0, len(due_ns), size))
+
+
+class ScriptedBlocks:
+    """A prefetcher whose blocks are there at once; an exception among them is raised."""
+
+    def __init__(self, blocks: Iterator[TickBlock | Exception]) -> None:
+        self._blocks = blocks
+
+    def next_block(self) -> TickBlock | None:
+        item = next(self._blocks, None)
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+
+class FakeLink:
+    """Keeps what is sent. `on_send` sees how many have been, after each."""
+
+    def __init__(self) -> None:
+        self.messages: list[bytes] = []
+        self.backlogs: Iterator[int] = iter(())
+        self.closed = False
+        self.on_send: Callable[[int], object] = lambda _sent: None
+
+    def send(self, message: bytes) -> None:
+        self.messages.append(message)
+        self.on_send(len(self.messages))
+
+    def backlog_bytes(self) -> int:
+        return next(self.backlogs, 0)
+
+    async def close(self) -> None:
+        raise AssertionError("the link is not the sender's to close")
+
+
+class Bench:
+    """A sender between scripted blocks and a fake link."""
+
+    def __init__(self, blocks: Iterator[TickBlock | Exception]) -> None:
+        self.blocks = ScriptedBlocks(blocks)
+        self.link = FakeLink()
+        self.ring = TwoEndedRing(GENERATOR)
+        self.sent = 0
+        self.sender: Sender | None = None
+
+    def run(self, *, unpaced: bool = False, ends_ns: int | None = None) -> list[dict[str, int]]:
+        """Let it send until it ends; the rows that it wrote, checked against what it sent."""
+
+        async def send() -> None:
+            blocks = cast("Prefetcher", self.blocks)
+            writer = self.ring.writer
+            sender = Sender(RUN_ID, self.link, writer, blocks, unpaced=unpaced, ends_ns=ends_ns)
+            self.sender = sender
+            try:
+                await asyncio.wait_for(sender.run(), TIMEOUT_S)
+            finally:
+                sender.close()
+                self.sent = sender.sent
+
+        try:
+            uvloop.run(send())
+        finally:
+            rows = self.ring.rows()
+            self._check(rows)
+        return rows
+
+    def _check(self, rows: list[dict[str, int]]) -> None:
+        """Every message has a row with the same stamps, no tick is missing and none comes twice."""
+        assert [row["seq"] for row in rows] == list(range(self.sent))
+        assert len(self.link.messages) == self.sent
+        for row, message in zip(rows, self.link.messages, strict=True):
+            stamps = decode_sent(message).latbench
+            assert (stamps.run, stamps.seq) == (RUN_ID, row["seq"])
+            assert (stamps.due_ns, stamps.sent_ns) == (row["due_ns"], row["sent_ns"])
+            assert row["sent_ns"] >= row["due_ns"]
+            assert message.startswith(b'{"n":%d,"text":"\xe2\x82\xac}","latbench":{' % row["seq"])
+            assert row["symbol_id"] == row["seq"] % 3
+        assert all(a["sent_ns"] <= b["sent_ns"] for a, b in itertools.pairwise(rows))
+
+
+def steady(count: int, gap_ns: int, first_ns: int | None = None) -> list[int]:
+    first_ns = monotonic_ns() + LEAD_NS if first_ns is None else first_ns
+    return [first_ns + i * gap_ns for i in range(count)]
+
+
+@given(
+    gaps_ns=st.lists(st.integers(0, 300_000), min_size=1, max_size=150),
+    size=st.integers(1, 160),
+    lead_ns=st.integers(-20 * NS_PER_MS, 5 * NS_PER_MS),
+)
+@settings(max_examples=40)
+def test_every_tick_is_sent_once_in_order_and_not_before_it_is_due(
+    gaps_ns: list[int], size: int, lead_ns: int
+) -> None:
+    due_ns = list(itertools.accumulate(gaps_ns, initial=monotonic_ns() + lead_ns))
+    bench = Bench(blocks_of(due_ns, size))
+    rows = bench.run()
+    assert [row["due_ns"] for row in rows] == due_ns
+    assert not any(bench.ring.counts())
+
+
+def test_a_stall_delays_ticks_and_skips_none_and_the_schedule_shows_it() -> None:
+    due_ns = steady(200, 500_000)
+    bench = Bench(blocks_of(due_ns, 64))
+    stall_ends_ns = 0
+
+    def stall_the_event_loop(sent: int) -> None:
+        nonlocal stall_ends_ns
+        if sent == 50:
+            stall_ends_ns = monotonic_ns() + 50 * NS_PER_MS
+            while monotonic_ns() < stall_ends_ns:
+                pass
+
+    bench.link.on_send = stall_the_event_loop
+    rows = bench.run()
+    assert [row["due_ns"] for row in rows] == due_ns
+    held_up = [row for row in rows[50:] if row["due_ns"] < stall_ends_ns]
+    assert len(held_up) >= 95
+    assert all(row["sent_ns"] >= stall_ends_ns for row in held_up)
+    assert held_up[0]["sent_ns"] - held_up[0]["due_ns"] >= 49 * NS_PER_MS
+    # the last one was due when the stall was nearly over: all were sent one after the other
+    assert held_up[-1]["sent_ns"] - held_up[-1]["due_ns"] < 49 * NS_PER_MS
+
+
+def test_the_event_loop_gets_its_turn_while_late_ticks_are_sent() -> None:
+    bench = Bench(blocks_of(steady(1000, 0, monotonic_ns() - NS_PER_S), 700))
+    turns, turn_of_tick = 0, []
+
+    def count_turns() -> None:
+        nonlocal turns
+        turns += 1
+        asyncio.get_running_loop().call_soon(count_turns)
+
+    def note(sent: int) -> None:
+        if sent == 1:
+            count_turns()
+        turn_of_tick.append(turns)
+
+    bench.link.on_send = note
+    bench.run()
+    in_a_row = [len(list(group)) for _, group in itertools.groupby(turn_of_tick)]
+    assert sum(in_a_row) == 1000
+    assert max(in_a_row) <= generator._BURST
+
+
+def full_for(polls: int, above: int = 1) -> Iterator[int]:
+    return itertools.repeat(generator._BACKLOG_LIMIT_BYTES + above, polls)
+
+
+def test_a_full_socket_holds_ticks_up_and_loses_none() -> None:
+    bench = Bench(blocks_of(steady(300, 100_000), 128))
+    spell_began_ns = spell_ended_ns = 0
+
+    def polled() -> Iterator[int]:
+        nonlocal spell_began_ns, spell_ended_ns
+        spell_began_ns = monotonic_ns()
+        yield from full_for(10)
+        spell_ended_ns = monotonic_ns()
+        yield 0
+
+    def fill_up(sent: int) -> None:
+        if sent == 100:
+            bench.link.backlogs = polled()
+
+    bench.link.on_send = fill_up
+    rows = bench.run()
+    assert len(rows) == 300
+    assert bench.ring.count(GeneratorCounter.BACKPRESSURE) == 1
+    waited_ns = bench.ring.count(GeneratorCounter.BACKPRESSURE_NS)
+    # ten polls, 200 µs apart, as near as the calls around it can tell
+    assert 9 * generator._BACKLOG_POLL_NS <= waited_ns
+    assert abs(waited_ns - (spell_ended_ns - spell_began_ns)) < 50 * NS_PER_MS
+    assert not any(spell_began_ns < row["sent_ns"] < spell_ended_ns for row in rows)
+
+
+def test_each_time_the_socket_is_full_counts() -> None:
+    bench = Bench(blocks_of(steady(300, 100_000), 300))
+    spells = {100: full_for(3), 200: full_for(2)}
+
+    def fill_up(sent: int) -> None:
+        bench.link.backlogs = spells.get(sent, bench.link.backlogs)
+
+    bench.link.on_send = fill_up
+    assert len(bench.run()) == 300
+    assert bench.ring.count(GeneratorCounter.BACKPRESSURE) == 2
+
+
+def test_a_backlog_at_the_limit_holds_nothing_up() -> None:
+    bench = Bench(blocks_of(steady(100, 10_000), 100))
+    bench.link.backlogs = full_for(1000, above=0)
+    assert len(bench.run()) == 100
+    assert not any(bench.ring.counts())
+
+
+def test_stopping_ends_the_sending_within_a_burst() -> None:
+    bench = Bench(blocks_of(steady(5000, 10_000), 512))
+
+    def stop(sent: int) -> None:
+        if sent == 1000:
+            assert bench.sender is not None
+            bench.sender.stop()
+            bench.sender.stop()
+
+    bench.link.on_send = stop
+    assert 1000 <= len(bench.run()) < 1000 + generator._BURST
+
+
+def test_a_closed_link_ends_the_run_and_tells_how_far_it_came() -> None:
+    bench = Bench(blocks_of(steady(1000, 50_000), 256))
+
+    def close(sent: int) -> None:
+        bench.link.closed = sent >= 300
+
+    bench.link.on_send = close
+    with pytest.raises(LatbenchError) as caught:
+        bench.run()
+    assert caught.value.message == f"the relay closed the connection after {bench.sent:,} ticks"
+    assert 300 <= bench.sent < 300 + generator._BURST
+
+
+def test_what_a_link_raises_reaches_who_awaits_the_run() -> None:
+    bench = Bench(blocks_of(steady(10, 0), 10))
+
+    def fail(sent: int) -> None:
+        if sent == 1:
+            raise ConnectionResetError("gone")
+
+    bench.link.on_send = fail
+    bench._check = lambda rows: None  # type: ignore[method-assign]  # one was sent, none recorded
+    with pytest.raises(ConnectionResetError, match="gone"):
+        bench.run()
+
+
+@pytest.mark.parametrize("good_blocks", [0, 1, 3])
+def test_what_a_source_raises_reaches_who_awaits_the_run(good_blocks: int) -> None:
+    due_ns = steady(good_blocks * 10, 10_000)
+    failing = itertools.chain(blocks_of(due_ns, 10), [LatbenchError("the file is gone")])
+    with pytest.raises(LatbenchError, match="the file is gone"):
+        Bench(failing).run()
+
+
+def test_a_source_without_ticks_ends_at_once() -> None:
+    assert Bench(iter(())).run() == []
+
+
+def test_unpaced_every_tick_is_due_when_it_is_sent() -> None:
+    start_ns = monotonic_ns() + LEAD_NS
+    bench = Bench(blocks_of([start_ns] * 2000, 256))
+    rows = bench.run(unpaced=True)
+    assert len(rows) == 2000
+    assert all(row["due_ns"] == row["sent_ns"] for row in rows)
+    assert rows[0]["sent_ns"] >= start_ns
+
+
+def test_unpaced_the_sending_ends_at_its_end() -> None:
+    start_ns = monotonic_ns() + LEAD_NS
+    ends_ns = start_ns + 20 * NS_PER_MS
+    endless = (block([start_ns] * 90, i * 90) for i in itertools.count())
+    bench = Bench(endless)
+    bench.ring = TwoEndedRing(GENERATOR, 1 << 18)
+    rows = bench.run(unpaced=True, ends_ns=ends_ns)
+    late = [row for row in rows if row["sent_ns"] >= ends_ns]
+    assert len(rows) > len(late)
+    assert len(late) <= generator._BURST
