@@ -102,7 +102,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     cpu_model: str
     cpus: int
     governor: str
-    """How CPU frequency is chosen; "" where the kernel does not tell, as in many virtual machines."""
+    """How CPU frequency is chosen; "" where the kernel does not tell (virtual machines)."""
     kernel: str
     memory_bytes: int
     python: str

@@ -284,7 +284,14 @@ class _Session:
         self.messages.extend(self.crew.listen(timeout_s))
         if monotonic_ns() >= self._next_view_ns:
             self._next_view_ns = monotonic_ns() + VIEW_INTERVAL_NS
+            self._show()
+
+    def _show(self) -> None:
+        try:
             self.observe(self._snapshot())
+        except OSError:
+            # the terminal is gone: no reason to end a run that writes its result to a file
+            self.observe = _look_away
 
     def _note_failure(self) -> bool:
         """Whether a stage has broken; notes the first time why."""
@@ -342,7 +349,7 @@ class _Session:
     def conclude(self) -> Outcome:
         """Make the result and its file, remove the spool."""
         self.phase = "writing"
-        self.observe(self._snapshot())
+        self._show()
         status = RunStatus.COMPLETE
         if self.failure:
             status = RunStatus.FAILED
@@ -357,6 +364,10 @@ class _Session:
             raise
         self.spool.remove()
         return Outcome(result=result, signal=self.signals.first, log_tail=self.log_tail)
+
+
+def _look_away(snapshot: Snapshot) -> None:
+    del snapshot
 
 
 def _dialled(host: str) -> str:

@@ -17,12 +17,18 @@ _LISTS: Final = {"symbols", "pin"}
 def load(context: typer.Context, path: Path | None) -> Path | None:
     """Make the file's values the defaults of the command's options (an eager option's callback)."""
     if path is not None:
-        known = {parameter.name for parameter in context.command.params if parameter.name}
-        context.default_map = _read(path, known - {"config"})
+        known = {
+            option.removeprefix("--"): parameter.name
+            for parameter in context.command.params
+            for option in parameter.opts
+            if parameter.name not in {None, "config", "help"} and option.startswith("--")
+        }
+        context.default_map = _read(path, known)
     return path
 
 
-def _read(path: Path, known: set[str]) -> dict[str, Any]:
+def _read(path: Path, known: dict[str, str]) -> dict[str, Any]:
+    """The values by parameter; `known` has the parameter of each option's long name."""
     try:
         with path.open("rb") as file:
             content = tomllib.load(file)
@@ -33,11 +39,11 @@ def _read(path: Path, known: set[str]) -> dict[str, Any]:
         raise UsageError(f"{path} is not TOML: {error}", "a line is: tick-rate = 1000") from None
     values: dict[str, Any] = {}
     for key, value in content.items():
-        name = key.replace("-", "_")
-        if name not in known:
-            names = ", ".join(sorted(option.replace("_", "-") for option in known))
+        parameter = known.get(key.replace("_", "-"))
+        if parameter is None:
+            names = ", ".join(sorted(known))
             raise UsageError(f"{path} sets {key!r}, which is no option", f"options are: {names}")
-        values[name] = _as_option(path, key, name, value)
+        values[parameter] = _as_option(path, key, parameter, value)
     return values
 
 

@@ -183,18 +183,15 @@ def _scenario(result: RunResult) -> Iterable[tuple[str, str]]:
             f"{broker.partitions} partition{'s' if broker.partitions != 1 else ''}"
         ),
     )
-    properties = [f"{key}={value}" for key, value in config.producer.items()]
-    yield (
-        "producer",
-        ", ".join(
-            [
-                f"acks {config.acks}",
-                f"linger {config.linger_ms:g} ms",
-                f"compression {config.compression}",
-                *properties,
-            ]
-        ),
+    settings = (
+        (f"acks {config.acks}", {"acks", "request.required.acks"}),
+        (f"linger {config.linger_ms:g} ms", {"linger.ms", "queue.buffering.max.ms"}),
+        (f"compression {config.compression}", {"compression.type", "compression.codec"}),
     )
+    # a property of the user's wins over an option: only what holds is shown
+    holding = [text for text, names in settings if not names & config.producer.keys()]
+    properties = [f"{key}={value}" for key, value in config.producer.items()]
+    yield "producer", ", ".join([*holding, *properties])
     if config.consumer:
         yield "consumer", ", ".join(f"{key}={value}" for key, value in config.consumer.items())
     if config.pin:

@@ -33,7 +33,8 @@ from latbench.tick import SentTick, decode_sent, splice_relayed
 
 _ACK_POLL_S: Final = 0.1
 _RETRY_S: Final = 0.001
-_FLUSH_TIMEOUT_S: Final = 5.0
+_FLUSH_TIMEOUT_S: Final = 1.0
+"""The supervisor has waited for what was on its way before it says stop."""
 
 
 def run(plan: StagePlan, supervisor: Supervisor, rings: dict[str, RingWriter]) -> None:
