@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latbench.clock import NS_PER_S
-from latbench.histogram import COUNTERS, PERCENTILES, Histogram, bucket_indices
+from latbench.histogram import COUNTERS, HIGHEST_NS, PERCENTILES, Histogram, bucket_indices
 from latbench.result import HopSummary, TailShare
 from latbench.tick import HOP_BY_NAME, HOPS, PARTS
 
@@ -77,7 +77,7 @@ class TailFigures:
         """Add ticks; those without an end-to-end latency in range are passed over."""
         total = HOP_BY_NAME["end_to_end"]
         latency = stamps[total.end_column] - stamps[total.start_column]
-        whole = (stamps[total.end_column] >= 0) & (latency >= 0)
+        whole = (stamps[total.end_column] >= 0) & (latency >= 0) & (latency <= HIGHEST_NS)
         for hop in PARTS:
             whole &= (stamps[hop.start_column] >= 0) & (stamps[hop.end_column] >= 0)
         indices = bucket_indices(latency[whole])

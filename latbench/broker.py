@@ -305,7 +305,7 @@ class _Admin:
             pass
         raise LatbenchError(
             f"no broker answers at {self._bootstrap} after {self._timeout_s:g} s{self._cause()}",
-            "docker compose up -d kafka, or --broker embedded",
+            "docker compose up -d kafka starts one at localhost:9092; --broker embedded needs none",
         )
 
     def _cause(self) -> str:

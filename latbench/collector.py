@@ -134,7 +134,8 @@ class Collector:
     @property
     def all_arrived(self) -> bool:
         """Whether nothing is on its way any more, as far as can be known."""
-        answered = self._recorded(ACKS) + self.known_lost
+        unanswered = self._readers[ACKS].counters[AckCounter.UNANSWERED]
+        answered = self._recorded(ACKS) + unanswered + self.known_lost
         return self.consumed + self.known_lost >= self.sent and answered >= self._recorded(RELAY)
 
     @property
@@ -142,7 +143,7 @@ class Collector:
         """A number that grows whenever anything is recorded anywhere."""
         return sum(self._recorded(ring) for ring in COLUMNS)
 
-    def tally(self, source_skipped: int) -> Tally:
+    def tally(self, source_skipped: int, said: tuple[str, ...]) -> Tally:
         """The counters that no row tells, now."""
         generator = self._readers[GENERATOR].counters
         relay = self._readers[RELAY].counters
@@ -159,6 +160,7 @@ class Collector:
             generator_backpressure_ns=generator[GeneratorCounter.BACKPRESSURE_NS],
             ring_overruns=sum(reader.overruns for reader in self._readers.values()),
             source_skipped=source_skipped,
+            said=said,
         )
 
     @property

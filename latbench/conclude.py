@@ -45,7 +45,8 @@ def conclude(
             if writer:
                 writer.write(table, ~measured)
         summaries = hops.summaries(rate.span_ns)
-        final_counts = counts.with_tally(spool.read_tally())
+        tally = spool.read_tally()
+        final_counts = counts.with_tally(tally)
         result = RunResult(
             latbench=__version__,
             run_id=preface.run_id,
@@ -71,6 +72,7 @@ def conclude(
                 achieved_hz=rate.achieved_hz,
                 status=status,
             ),
+            said=tally.said,
         )
         if writer and output:
             writer.close(result, hops.histograms)

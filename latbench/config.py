@@ -27,8 +27,9 @@ MAX_SPEED: Final = 0.0
 
 DEFAULT_SYMBOLS: Final = ("NIFTY", "BANKNIFTY", "RELIANCE", "TCS")
 DEFAULT_DURATION_NS: Final = 60 * NS_PER_S
+DEFAULT_WARMUP_NS: Final = 2 * NS_PER_S
 
-_SECRET: Final = re.compile(r"password|secret|pem|jaas|oauthbearer\.config")
+_SECRET: Final = re.compile(r"pass(word|phrase)|secret|pem|jaas|oauthbearer\.config")
 _SYMBOL: Final = re.compile(r'[^\s,"\\\x00-\x1f]{1,32}')
 _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
@@ -40,7 +41,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Ticks a second over all symbols; of no meaning for a replay."""
     duration_ns: int | None = None
     """The measured span; None: a replay goes to its end."""
-    warmup_ns: int = 2 * NS_PER_S
+    warmup_ns: int = DEFAULT_WARMUP_NS
     symbols: tuple[str, ...] = DEFAULT_SYMBOLS
     broker: str = EMBEDDED
     topic: str = "tick-data"

@@ -77,13 +77,13 @@ _PROSE: Final[Mapping[Code, str]] = {
     Code.RING_OVERRUN: "{rows} rows found their ring full: the supervisor did not keep up",
     Code.NEGATIVE_LATENCY: "{count} latencies of {hop} are below zero: two clocks disagree",
     Code.CUT_OFF: (
-        "the run was cut off; {lost} ticks that were on their way then stand as not consumed"
+        "the rows end while ticks were on their way: {lost} of them stand as not consumed"
     ),
     Code.RATE_MISSED: "the rate was {achieved} instead of {scheduled} ({percent:+.2f} %)",
     Code.LATENCY_OUT_OF_RANGE: "{count} latencies of {hop} are above 24 h and in no percentile",
     Code.DUPLICATES: "{count} ticks were consumed twice; the first time counts",
     Code.REORDERED: "{count} ticks were consumed after a later one of their symbol",
-    Code.DELIVERY_ERRORS: "the producer gave up {count} ticks (see relay.log of the run)",
+    Code.DELIVERY_ERRORS: "the producer refused or gave up {count} ticks",
     Code.RELAY_BACKPRESSURE: (
         "the producer's queue was full {times}, {duration} in all: the relay stopped reading"
     ),
@@ -163,7 +163,7 @@ def judge(
 def _of_counts(counts: Counts, status: RunStatus) -> Iterator[Finding]:
     if not counts.measured:
         yield Finding(code=Code.NOTHING_MEASURED)
-    if counts.lost and status is RunStatus.RECOVERED:
+    if counts.lost and status in {RunStatus.RECOVERED, RunStatus.RUNNING}:
         yield Finding(code=Code.CUT_OFF, values={"lost": counts.lost})
     elif counts.lost:
         yield Finding(code=Code.TICKS_LOST, values={"lost": counts.lost, "sent": counts.sent})

@@ -63,6 +63,8 @@ class AckCounter(enum.IntEnum):
     """In the ring `acks`."""
 
     DELIVERY_ERRORS = 0
+    UNANSWERED = 1
+    """Ticks that no answer was asked for (`acks=0`): there is no moment to record."""
 
 
 class ConsumerCounter(enum.IntEnum):

@@ -25,6 +25,8 @@ class RunStatus(enum.StrEnum):
     FAILED = "failed"
     RECOVERED = "recovered"
     """Read from what a killed run left behind."""
+    RUNNING = "running"
+    """Read while it went on."""
 
 
 class HopSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,6 +151,8 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     hops: tuple[HopSummary, ...]
     tail: TailShare | None
     findings: tuple[Finding, ...]
+    said: tuple[str, ...] = ()
+    """What the stages had to tell while it went on, the first few."""
 
     def hop(self, name: str) -> HopSummary:
         """The summary of the hop called `name`."""

@@ -5,7 +5,8 @@ A spool is a directory beside the result file, `NAME.parquet.partial/`:
 - `run.json`: what is known when the first tick is due (`Preface`);
 - `RING.rows` for each ring: its rows as they were drained, int64 in this machine's byte order;
 - `tally.json`: the counters that no row tells, written anew once a second;
-- `STAGE.log`: what each process wrote.
+- `STAGE.log`: what each process wrote;
+- `lock`: held (`flock(2)`) by the supervisor as long as it lives.
 
 Rows are appended with plain writes at every drain (20 a second), so after a `kill -9` all but the
 last 50 to 100 ms are there. A row cut off at the end is not read.
@@ -13,6 +14,7 @@ last 50 to 100 ms are there. A row cut off at the end is not read.
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,6 +62,8 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
     generator_backpressure_ns: int = 0
     ring_overruns: int = 0
     source_skipped: int = 0
+    said: tuple[str, ...] = ()
+    """What the stages had to tell, the first few."""
 
 
 def spool_path(output: Path) -> Path:
@@ -74,6 +78,8 @@ class SpoolWriter:
         self.path = path
         try:
             path.mkdir(parents=True)
+            self._lock = (path / "lock").open("wb")
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._files: dict[str, BinaryIO] = {
                 ring: (path / f"{ring}.rows").open("wb", buffering=0) for ring in COLUMNS
             }
@@ -116,13 +122,14 @@ class SpoolWriter:
             raise _cannot_write(self.path, error) from None
 
     def close(self) -> None:
-        """Write no more."""
+        """Write no more rows."""
         for file in self._files.values():
             file.close()
 
     def remove(self) -> None:
         """Forget all of it: the result file has it."""
         self.close()
+        self._lock.close()
         shutil.rmtree(self.path, ignore_errors=True)
 
 
@@ -156,6 +163,22 @@ class SpoolReader:
             raise LatbenchError(
                 f"{path / 'run.json'} can't be read: {error}", "was it written by another version?"
             ) from None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the run that writes it goes on."""
+        try:
+            with (self.path / "lock").open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    def remove(self) -> None:
+        """Forget it: a result file has it all."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def read_tally(self) -> Tally:
         """The counters as last written; zeros when never."""

@@ -144,7 +144,7 @@ def read_result(path: Path) -> RunResult:
                 "pip install --upgrade latbench",
             )
         return msgspec.json.decode(content, type=RunResult)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise LatbenchError(f"{path} has damaged metadata: {error}", "run it again") from None
 
 
@@ -167,8 +167,9 @@ def _metadata(path: Path) -> dict[bytes, bytes]:
         raise LatbenchError(f"{path} is a directory", "name a result file in it") from None
     except pa.ArrowInvalid:
         raise _not_parquet(path) from None
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+    except (OSError, UnicodeDecodeError) as error:
+        text = getattr(error, "strerror", None) or str(error)
+        reason = " ".join(text.lower().split())  # Arrow's end with a line break
         raise LatbenchError(f"{path} can't be read: {reason}", "is it a result file?") from None
 
 

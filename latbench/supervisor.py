@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import secrets
 import signal
-from collections import deque
 from collections.abc import Callable
 from itertools import cycle
 from types import FrameType
@@ -44,7 +43,7 @@ READY_TIMEOUT_NS: Final = 30 * NS_PER_S
 CUT_SHORT_DRAIN_NS: Final = 2 * NS_PER_S
 """How long a run that was interrupted or failed waits without progress for ticks on their way."""
 FAILURE_SETTLE_S: Final = 0.2
-_MESSAGES_KEPT: Final = 5
+_SAID_KEPT: Final = 5
 
 Observer = Callable[[Snapshot], None]
 
@@ -131,7 +130,7 @@ class _Session:
         self.start_ns = 0
         self.failure = ""
         self.log_tail: tuple[str, ...] = ()
-        self.messages: deque[str] = deque(maxlen=_MESSAGES_KEPT)
+        self.said: list[str] = []
         self._rings = Rings(assignment.peak_rate_hz)
         self.collector = Collector(self._rings.readers, spool)
         self.crew = Crew()
@@ -281,7 +280,7 @@ class _Session:
 
     def _hear(self, timeout_s: float) -> None:
         """Take what the stages say, up to `timeout_s`, and show it."""
-        self.messages.extend(self.crew.listen(timeout_s))
+        self.said += self.crew.listen(timeout_s)[: _SAID_KEPT - len(self.said)]
         if monotonic_ns() >= self._next_view_ns:
             self._next_view_ns = monotonic_ns() + VIEW_INTERVAL_NS
             self._show()
@@ -306,7 +305,7 @@ class _Session:
         return True
 
     def _tally(self) -> Tally:
-        return self.collector.tally(self.assignment.source_skipped)
+        return self.collector.tally(self.assignment.source_skipped, tuple(self.said))
 
     def _snapshot(self) -> Snapshot:
         collector, now_ns = self.collector, monotonic_ns()
@@ -334,7 +333,7 @@ class _Session:
                 StageSnapshot(stage=stage.stage, pid=stage.pid, state=stage.state)
                 for stage in self.crew.members.values()
             ),
-            messages=tuple(self.messages),
+            messages=tuple(self.said),
         )
 
     # --- ending -------------------------------------------------------------------------------

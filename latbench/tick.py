@@ -20,7 +20,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Mapping
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -77,15 +77,19 @@ PARTS: Final = tuple(hop for hop in HOPS if hop.kind is HopKind.PART)
 HOP_BY_NAME: Final[Mapping[str, Hop]] = {hop.name: hop for hop in HOPS}
 
 
+Int64 = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""What a ring's row can hold: anything else in a message makes it no tick."""
+
+
 class Stamps(msgspec.Struct, frozen=True, gc=False):
     """The member `latbench` of a message; all times are monotonic nanoseconds."""
 
     run: str
-    seq: int
-    due_ns: int
-    sent_ns: int
-    relay_in_ns: int = -1
-    relay_out_ns: int = -1
+    seq: Int64
+    due_ns: Int64
+    sent_ns: Int64
+    relay_in_ns: Int64 = -1
+    relay_out_ns: Int64 = -1
     """The relay's are -1 until it has stamped them."""
 
 
@@ -146,7 +150,7 @@ def splice_relayed(message: bytes, sent_ns: int, relay_in_ns: int, relay_out_ns:
     brace = message.rfind(b"{")
     if (
         message[brace - 11 : brace] == _STAMPS_HEAD
-        and message.endswith(b"}}")
+        and message.find(b"}", brace) == len(message) - 2
         and sent_ns <= relay_in_ns
     ):
         t1_ms, t1_ns = divmod(relay_in_ns - sent_ns, 1_000_000)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from tests.cli import Caller
 from tests.kafka import KafkaServer
 
 # Machines stall for 50 to 130 ms now and then: a deadline for each example would fail by luck.
@@ -26,3 +27,9 @@ def kafka() -> Iterator[KafkaServer]:
 def kafka_topic() -> str:
     """A topic name that no other test uses; the topic is not made."""
     return f"ticks-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def call_latbench(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Caller:
+    """Runs the command line within this process."""
+    return Caller(capsys, monkeypatch)

@@ -47,5 +47,11 @@ def _report_spool(path: Path, *, save: bool, as_json: bool) -> None:
     result_path = path.with_name(path.name.removesuffix(SUFFIX))
     if save and result_path.exists():
         raise LatbenchError(f"{result_path} is there already", "move it away first")
-    result = conclude(SpoolReader(path), RunStatus.RECOVERED, "", result_path if save else None)
+    spool = SpoolReader(path)
+    if save and spool.is_live:
+        raise LatbenchError(f"{path} is still written to: its run goes on", "wait for its end")
+    status = RunStatus.RUNNING if spool.is_live else RunStatus.RECOVERED
+    result = conclude(spool, status, "", result_path if save else None)
+    if save:
+        spool.remove()
     output.show(result, result_path if save else path, as_json=as_json)

@@ -66,13 +66,14 @@ def run(
         ),
     ] = None,
     warmup: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="TIME",
-            help="Time before that, sent but not counted.",
+            help="Time before that, sent but not counted (default: 2s; at --speed max: 0).",
             rich_help_panel=_LOAD,
+            show_default=False,
         ),
-    ] = "2s",
+    ] = None,
     symbols: Annotated[
         str,
         typer.Option(envvar="SYMBOLS", metavar="A,B,…", help="Their names.", rich_help_panel=_LOAD),
@@ -296,7 +297,7 @@ def run(
     run_config = RunConfig(
         tick_rate_hz=configuration.parse_tick_rate(tick_rate),
         duration_ns=parse_duration_ns(duration) if duration is not None else None,
-        warmup_ns=parse_duration_ns(warmup, "warm-up", zero_allowed=True),
+        warmup_ns=_warmup_ns(warmup, source, speed, loop=loop),
         symbols=configuration.parse_symbols(symbols),
         arrivals=arrivals,
         seed=seed,
@@ -339,6 +340,14 @@ def run(
     output.show(outcome.result, assignment.output, as_json=as_json)
     _explain_failure(outcome)
     return _exit_code(outcome)
+
+
+def _warmup_ns(warmup: str | None, source: str, speed: str, *, loop: bool) -> int:
+    if warmup is not None:
+        return parse_duration_ns(warmup, "warm-up", zero_allowed=True)
+    # a file sent as fast as it goes is over before anything is warm
+    at_once = configuration.parse_speed(speed) == configuration.MAX_SPEED and not loop
+    return 0 if source != configuration.SIMULATED and at_once else configuration.DEFAULT_WARMUP_NS
 
 
 def _open_view(config: RunConfig, *, live: bool) -> RunView:

@@ -112,6 +112,8 @@ class Report(Drawn):
         for severity, text in self._findings:
             style = _SEVERITY_STYLES[severity]
             lines += paragraph(text, width, ink, label=severity, label_style=style, gutter=_GUTTER)
+        for text in self._result.said:
+            lines += paragraph(text, width, ink, label="said", label_style="cyan", gutter=_GUTTER)
         return [[("Findings", "bold")], *lines] if lines else []
 
     def _origin(self) -> Iterable[tuple[str, str]]:
@@ -156,6 +158,8 @@ def _broken(result: RunResult) -> str:
             return f"FAILED: {result.failure or 'for an unknown reason'}; {covered}"
         case RunStatus.INTERRUPTED:
             return f"INTERRUPTED; {covered}"
+        case RunStatus.RUNNING:
+            return f"STILL RUNNING; {covered.replace('until then', 'until now')}"
         case _:
             return f"RECOVERED from what a killed run left behind; {covered}"
 

@@ -76,7 +76,7 @@ class Recorder:
         self._counters = ring.counters
         self._supervisor = supervisor
         self._seen = bytearray(_SEEN_TICKS)
-        self._last_of_key: dict[bytes | str | None, int] = {}
+        self._last_of_key: dict[bytes | str, int] = {}
         self._errors_shown = 0
 
     def take(self, message: Message, consumed_ns: int) -> None:  # hot path
@@ -87,11 +87,11 @@ class Recorder:
             return
         try:
             stamps = decode_relayed(value).latbench
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             self._counters[ConsumerCounter.UNKNOWN] += 1
             return
         seq = stamps.seq
-        if stamps.run != self._run_id or stamps.relay_out_ns < 0 or seq < 0:
+        if stamps.run != self._run_id or stamps.relay_out_ns < 0:
             self._counters[ConsumerCounter.UNKNOWN] += 1
             return
         place, turn = seq % _SEEN_TICKS, seq // _SEEN_TICKS % 255 + 1
@@ -100,10 +100,11 @@ class Recorder:
             return
         self._seen[place] = turn
         key = message.key()
-        if seq < self._last_of_key.get(key, -1):
-            self._counters[ConsumerCounter.REORDERED] += 1
-        else:
-            self._last_of_key[key] = seq
+        if key is not None:  # without one, ticks are spread over the partitions, in no order
+            if seq < self._last_of_key.get(key, -1):
+                self._counters[ConsumerCounter.REORDERED] += 1
+            else:
+                self._last_of_key[key] = seq
         self._push(
             seq,
             stamps.due_ns,

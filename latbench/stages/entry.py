@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from typing import Final
@@ -53,6 +54,7 @@ def run_stage() -> None:
     }
     if work.plan.cpu is not None:
         os.sched_setaffinity(0, {work.plan.cpu})
+    threading.excepthook = _end_with_thread
     supervisor.watch()
     # a collection walks every object: milliseconds on the hot path, for cycles that are not made
     gc.collect()
@@ -71,6 +73,13 @@ def run_stage() -> None:
     # not sys.exit: a client's background threads and a queue of undelivered messages must not
     # hold up the end of a run
     os._exit(ExitCode.OK)
+
+
+def _end_with_thread(failed: threading.ExceptHookArgs) -> None:
+    """A thread that ends by an exception ends the stage: without it nothing it did is true."""
+    traceback.print_exception(failed.exc_type, failed.exc_value, failed.exc_traceback)
+    sys.stderr.flush()
+    os._exit(ExitCode.FAILURE)
 
 
 StageFunction = Callable[[StagePlan, Supervisor, dict[str, RingWriter]], None]

@@ -33,6 +33,7 @@ from latbench.tick import SentTick, decode_sent, splice_relayed
 
 _ACK_POLL_S: Final = 0.1
 _RETRY_S: Final = 0.001
+_ERRORS_SHOWN: Final = 3
 _FLUSH_TIMEOUT_S: Final = 1.0
 """The supervisor has waited for what was on its way before it says stop."""
 
@@ -48,7 +49,7 @@ async def _relay(
 ) -> None:
     listener = _listen(plan.host, plan.port)
     producer = Producer(plan.producer)
-    acks = Acknowledgements(producer, ack_ring)
+    acks = Acknowledgements(producer, ack_ring, supervisor)
     forwarder = Forwarder(plan, producer, ring, acks.on_delivery, supervisor)
     server = await serve(plan.ws_engine, listener, forwarder.on_message)
     forwarder.attach(server)
@@ -103,6 +104,7 @@ class Forwarder:
         supervisor: Supervisor,
     ) -> None:
         self.relayed = 0
+        self._run_id = plan.run_id
         self._topic = plan.topic
         self._partitions = plan.partitions
         self._produce = producer.produce
@@ -124,7 +126,7 @@ class Forwarder:
         relay_in_ns = monotonic_ns()
         try:
             tick = decode_sent(message)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             self._counters[RelayCounter.MALFORMED] += 1
             return
         if self._waiting or not self._forward(message, tick, relay_in_ns):
@@ -136,7 +138,8 @@ class Forwarder:
         key = tick.symbol or tick.product_id
         seq = stamps.seq
         relay_out_ns = monotonic_ns()
-        on_delivery = functools.partial(self._on_delivery, seq, relay_out_ns)
+        ours = stamps.run == self._run_id
+        on_delivery = functools.partial(self._on_delivery, seq, relay_out_ns) if ours else None
         value = splice_relayed(message, stamps.sent_ns, relay_in_ns, relay_out_ns)
         try:
             if self._partitions is None:
@@ -150,14 +153,15 @@ class Forwarder:
             self._refuse(seq, len(value), error)
         else:
             self.relayed += 1
-        self._push(seq, relay_in_ns, relay_out_ns)
+        if ours:  # another client's tick is relayed as well, but is no tick of this run
+            self._push(seq, relay_in_ns, relay_out_ns)
         # a broadcast to subscribers goes here: after the producer has the tick
         return True
 
     def _refuse(self, seq: int, size_bytes: int, error: KafkaException) -> None:
         """The producer won't ever take this one (larger than `message.max.bytes`, for one)."""
         self._counters[RelayCounter.REFUSED] += 1
-        if self._refusals_shown < 3:
+        if self._refusals_shown < _ERRORS_SHOWN:
             self._refusals_shown += 1
             sys.stderr.write(f"tick {seq} ({size_bytes} bytes) was refused: {error}\n")
             self._supervisor.send(Said(f"the producer refused tick {seq}: {error.args[0].str()}"))
@@ -185,11 +189,12 @@ class Forwarder:
 class Acknowledgements:
     """The broker's answers, taken by a thread of their own so that their moment is true."""
 
-    def __init__(self, producer: Producer, ring: RingWriter) -> None:
+    def __init__(self, producer: Producer, ring: RingWriter, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
         self._poll = producer.poll
         self._push = ring.push
         self._counters = ring.counters
-        self._errors_logged = 0
+        self._errors_shown = 0
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="acks", daemon=True)
 
@@ -211,10 +216,18 @@ class Acknowledgements:
     ) -> None:
         """Record one answer."""
         acked_ns = monotonic_ns()
-        if error is None:
-            self._push(seq, relay_out_ns, acked_ns, message.partition(), message.offset())
+        if error is not None:
+            self._give_up(seq, error)
             return
+        offset = message.offset()
+        if offset is None:
+            self._counters[AckCounter.UNANSWERED] += 1
+            return
+        self._push(seq, relay_out_ns, acked_ns, message.partition(), offset)
+
+    def _give_up(self, seq: int, error: KafkaError) -> None:
         self._counters[AckCounter.DELIVERY_ERRORS] += 1
-        if self._errors_logged < 10:
-            self._errors_logged += 1
+        if self._errors_shown < _ERRORS_SHOWN:
+            self._errors_shown += 1
             sys.stderr.write(f"tick {seq} was not delivered: {error}\n")
+            self._supervisor.send(Said(f"tick {seq} was not delivered: {error.str()}"))

@@ -1,0 +1,140 @@
+"""`latbench run` with the embedded broker: nothing but latbench is needed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+import pytest
+
+from latbench.config import WS_ENGINES
+from latbench.pacing import Arrivals, offset_blocks
+from tests.cli import SHORT, cmdline, run_latbench, start_latbench
+from tests.runs import check_whole
+
+
+@pytest.mark.parametrize("engine", WS_ENGINES)
+def test_a_run_loses_nothing_and_its_file_says_what_it_printed(engine: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.parquet"
+    run = run_latbench("run", *SHORT, "--ws-engine", engine, "--output", path, cwd=tmp_path)
+    rows = check_whole(path, run)
+    assert len(rows) == 1200
+    assert "none lost" in run.stdout
+    assert "not Kafka" in run.stdout
+    report = run_latbench("report", path, cwd=tmp_path)
+    assert (report.code, report.stderr) == (0, "")
+    assert report.stdout == run.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["run.parquet"]
+
+
+def test_json_is_all_that_stands_on_stdout_and_the_file_gives_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "run.parquet"
+    run = run_latbench("run", *SHORT, "--json", "--output", path, cwd=tmp_path)
+    rows = check_whole(path, run)
+    result = json.loads(run.stdout)
+    report = run_latbench("report", path, "--json", cwd=tmp_path)
+    assert (report.code, report.stderr) == (0, "")
+    assert report.stdout == run.stdout
+    measured = [row for row in rows if not row["warmup"]]
+    assert result["counts"]["measured"] == len(measured) == 1000
+    assert result["status"] == "complete"
+    hops = {hop["hop"]: hop for hop in result["hops"]}
+    for name, start, end in (
+        ("schedule", "due_ns", "sent_ns"),
+        ("websocket", "sent_ns", "relay_in_ns"),
+        ("relay", "relay_in_ns", "relay_out_ns"),
+        ("kafka", "relay_out_ns", "consumed_ns"),
+        ("end_to_end", "due_ns", "consumed_ns"),
+        ("ack", "relay_out_ns", "acked_ns"),
+        ("service", "sent_ns", "consumed_ns"),
+    ):
+        latencies_ns = np.array([row[end] - row[start] for row in measured])
+        hop = hops[name]
+        assert hop["count"] == 1000
+        # an HDR histogram keeps three digits
+        assert hop["percentiles_ns"]["p50"] == pytest.approx(np.median(latencies_ns), rel=2e-3)
+        assert hop["max_ns"] == pytest.approx(latencies_ns.max(), rel=1e-3)
+        assert hop["min_ns"] == pytest.approx(latencies_ns.min(), rel=1e-3)
+        assert hop["mean_ns"] == pytest.approx(latencies_ns.mean(), rel=1e-3)
+
+
+@pytest.mark.parametrize("arrivals", [Arrivals.POISSON, Arrivals.BURST])
+def test_ticks_are_due_as_the_arrivals_and_the_seed_say(arrivals: Arrivals, tmp_path: Path) -> None:
+    path = tmp_path / "run.parquet"
+    more = ("--arrivals", arrivals, "--seed", "7", "--tick-rate", "2000", "--json")
+    run = run_latbench("run", *SHORT, *more, "--output", path, cwd=tmp_path)
+    rows = check_whole(path, run)
+    offsets = next(offset_blocks(arrivals, 2000, 7))
+    expected = offsets[offsets < 1_200_000_000].tolist()
+    assert [row["due_ns"] - run.result["start_ns"] for row in rows] == expected
+
+
+def test_keys_are_spread_over_the_partitions_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "run.parquet"
+    more = ("--partitions", "3", "--symbols", "A,B,C,D,E,F,G,H", "--json", "--output", path)
+    run = run_latbench("run", *SHORT, *more, cwd=tmp_path)
+    rows = check_whole(path, run)
+    offsets = defaultdict(list)
+    for row in rows:
+        assert row["partition"] == crc32(row["symbol"].encode()) % 3
+        offsets[row["symbol"]].append(row["offset"])
+    assert len(offsets) == 8
+    assert all(numbers == sorted(numbers) for numbers in offsets.values())
+    assert run.result["counts"]["reordered"] == 0
+
+
+def test_every_process_is_recognised_by_its_name_and_stays_where_it_is_pinned(
+    tmp_path: Path,
+) -> None:
+    one, *others = sorted(os.sched_getaffinity(0))
+    other = others[0] if others else one
+    more = ("--duration", "60", "--pin", f"{other},{one}", "--output", tmp_path / "run.parquet")
+    with start_latbench("run", *more, cwd=tmp_path) as background:
+        background.wait_for_phase("measuring")
+        stages = background.stages()
+        assert sorted(stages) == ["broker", "consumer", "generator", "relay"]
+        allowed = {}
+        for stage, pid in stages.items():
+            assert f"latbench {stage}" in cmdline(pid)
+            name = Path(f"/proc/{pid}/comm").read_text().strip()
+            assert name == f"latbench {stage}"[:15].strip()
+            assert Path(f"/proc/{pid}/timerslack_ns").read_text().strip() == "1"
+            allowed[stage] = os.sched_getaffinity(pid)
+    assert allowed["generator"] == allowed["consumer"] == {other}
+    assert allowed["relay"] == {one}
+    assert allowed["broker"] == os.sched_getaffinity(0)
+
+
+def test_without_output_the_file_lies_among_the_results(tmp_path: Path) -> None:
+    more = ("--duration", "0.2", "--warmup", "0", "--name", "mine")
+    run = run_latbench("run", *more, cwd=tmp_path)
+    assert run.code == 0, run.talk
+    (path,) = (tmp_path / "bench-results").iterdir()
+    assert path.name.endswith("-mine.parquet")
+    assert path.name in run.stdout
+    assert len(check_whole(path)) == 200
+
+
+def test_a_file_that_is_there_is_replaced_only_when_told_and_only_by_a_whole_one(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "run.parquet"
+    path.write_bytes(b"something dear")
+    more = ("--duration", "1", "--warmup", "0", "--overwrite", "--output", path)
+    with start_latbench("run", *more, cwd=tmp_path) as background:
+        background.wait_for_phase("measuring")
+        assert path.read_bytes() == b"something dear"
+        assert background.finish().code == 0
+    assert len(check_whole(path)) == 1000
+
+
+def test_ipv6_and_every_address_can_be_listened_on(tmp_path: Path) -> None:
+    for number, host in enumerate(("::1", "0.0.0.0", "localhost")):
+        path = tmp_path / f"{number}.parquet"
+        more = ("--duration", "0.2", "--warmup", "0", "--ws-host", host, "--output", path)
+        run = run_latbench("run", *more, cwd=tmp_path)
+        assert len(check_whole(path, run)) == 200

@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import contextlib
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from latbench import __version__, conclude
+from latbench.analysis import HopFigures
+from latbench.clock import NS_PER_S
+from latbench.conclude import conclude as make_result
+from latbench.config import MAX_SPEED
+from latbench.errors import LatbenchError
+from latbench.findings import Code
+from latbench.recording import ACKS, COLUMNS, CONSUMER, GENERATOR, RELAY
+from latbench.result import RunResult, RunStatus
+from latbench.spool import SpoolReader, Tally
+from latbench.store import read_histograms, read_result, read_ticks
+from tests.results import make_broker, make_config
+from tests.rows import SYMBOLS, fill_spool, make_preface, make_rows, make_stamps, without
+
+WARMUP_NS = 2 * NS_PER_S
+WARM = make_preface(config=make_config(warmup_ns=WARMUP_NS, tick_rate_hz=1000))
+
+missing = st.sets(st.integers(0, 399), max_size=50)
+
+
+def codes(result: RunResult) -> list[str]:
+    return [finding.code for finding in result.findings]
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> SpoolReader:
+    """Five seconds at 1,000 ticks/s, two of them warm-up; tick 4,000 was lost."""
+    rows = without(make_rows(make_stamps(5000)), CONSUMER, [4000])
+    return fill_spool(tmp_path / "run.parquet.partial", rows, preface=WARM)
+
+
+@given(missing, missing, missing, missing)
+@settings(max_examples=40)
+def test_every_tick_is_counted_once_wherever_it_went(
+    tmp_path_factory: pytest.TempPathFactory,
+    unsent: set[int],
+    unrelayed: set[int],
+    unacked: set[int],
+    unconsumed: set[int],
+) -> None:
+    rows = make_rows(make_stamps(400))
+    gone = {GENERATOR: unsent, RELAY: unrelayed, ACKS: unacked, CONSUMER: unconsumed}
+    for ring, seqs in gone.items():
+        rows = without(rows, ring, seqs)
+    path = tmp_path_factory.mktemp("conclude")
+    preface = make_preface(config=make_config(warmup_ns=NS_PER_S // 10))
+    spool = fill_spool(path / "spool", rows, preface=preface)
+    counts = make_result(spool, RunStatus.COMPLETE, output=path / "run.parquet").counts
+    assert counts.sent == 400 - len(set.intersection(*gone.values()))
+    assert counts.consumed == 400 - len(unconsumed)
+    assert counts.acked == 400 - len(unacked)
+    assert counts.sent == counts.consumed + counts.lost == counts.warmup + counts.measured
+    table = pq.read_table(path / "run.parquet")
+    assert len(table) == counts.sent
+    assert table["consumed_ns"].null_count == counts.lost
+    assert sum(table["warmup"].to_pylist()) == counts.warmup
+
+
+def test_the_warm_up_is_in_the_file_and_in_no_figure(spool: SpoolReader, tmp_path: Path) -> None:
+    result = make_result(spool, RunStatus.COMPLETE, output=tmp_path / "run.parquet")
+    assert (result.counts.sent, result.counts.warmup, result.counts.measured) == (5000, 2000, 3000)
+    assert result.measured_ns == 3 * NS_PER_S
+    columns = make_stamps(5000)
+    columns["consumed_ns"][4000] = -1
+    expected = HopFigures()
+    expected.record({name: column[2000:] for name, column in columns.items()})
+    assert result.hops == expected.summaries(3 * NS_PER_S)
+    assert [hop.count for hop in result.hops] == [3000, 3000, 3000, 2999, 2999, 3000, 2999]
+    assert read_histograms(tmp_path / "run.parquet") == {
+        name: histogram.encode() for name, histogram in expected.histograms.items()
+    }
+    warmup = pq.read_table(tmp_path / "run.parquet")["warmup"].to_pylist()
+    assert warmup == [True] * 2000 + [False] * 3000
+
+
+def test_a_result_says_what_was_run_when_and_where(spool: SpoolReader) -> None:
+    result = make_result(spool, RunStatus.FAILED, "the relay died")
+    assert (result.status, result.failure) == (RunStatus.FAILED, "the relay died")
+    assert (result.latbench, result.run_id) == (__version__, "5f1c09ab")
+    assert (result.config, result.environment, result.broker) == (
+        WARM.config,
+        WARM.environment,
+        WARM.broker,
+    )
+    assert result.start_ns == WARM.start_ns
+    assert result.started_unix_ns == 1_764_005_400 * NS_PER_S
+    assert result.target_rate_hz == 1000
+    assert result.achieved_rate_hz == pytest.approx(1000, rel=1e-3)
+    assert result.tail is None  # 3,000 ticks have no p99
+
+
+def test_the_file_holds_the_result_and_all_ticks(spool: SpoolReader, tmp_path: Path) -> None:
+    result = make_result(spool, RunStatus.COMPLETE, output=tmp_path / "run.parquet")
+    assert read_result(tmp_path / "run.parquet") == result
+    columns = make_stamps(5000)
+    columns["consumed_ns"][4000] = -1
+    (table,) = read_ticks(tmp_path / "run.parquet")
+    for name, column in table.columns.items():
+        assert (column == columns[name]).all()
+    symbols = pq.read_table(tmp_path / "run.parquet", columns=["symbol"])["symbol"].to_pylist()
+    assert symbols == [SYMBOLS[number] or None for number in columns["symbol_id"]]
+    assert not (spool.path / "result.parquet").exists()
+
+
+def test_without_an_output_nothing_is_written(spool: SpoolReader, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    result = make_result(spool, RunStatus.RECOVERED)
+    assert result.status is RunStatus.RECOVERED
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_tail_is_told_once_there_are_ticks_enough(tmp_path: Path) -> None:
+    spool = fill_spool(tmp_path / "spool", make_rows(make_stamps(10_000)))
+    result = make_result(spool, RunStatus.COMPLETE)
+    assert result.tail is not None
+    assert result.tail.above_ns == result.hop("end_to_end").percentiles_ns["p99"]
+    assert 100 <= result.tail.count <= 120
+
+
+def test_a_killed_runs_ticks_on_their_way_are_not_called_lost(spool: SpoolReader) -> None:
+    assert codes(make_result(spool, RunStatus.COMPLETE)) == [Code.TICKS_LOST]
+    assert codes(make_result(spool, RunStatus.RECOVERED)) == [Code.CUT_OFF]
+
+
+def test_counters_that_no_row_tells_come_from_the_tally(tmp_path: Path) -> None:
+    names = Tally.__struct_fields__
+    tally = Tally(**{name: 11 + number for number, name in enumerate(names)})
+    spool = fill_spool(tmp_path / "spool", make_rows(make_stamps(5)), tally=tally)
+    result = make_result(spool, RunStatus.COMPLETE)
+    for name in names:
+        assert getattr(result.counts, name) == getattr(tally, name)
+    assert Code.RING_OVERRUN in codes(result)
+
+
+def test_at_full_speed_there_is_no_target_rate_and_none_is_missed(tmp_path: Path) -> None:
+    config = make_config(source="feed.ws", speed=MAX_SPEED, warmup_ns=0)
+    spool = fill_spool(
+        tmp_path / "spool", make_rows(make_stamps(50)), preface=make_preface(config=config)
+    )
+    result = make_result(spool, RunStatus.COMPLETE)
+    assert result.target_rate_hz == 0
+    assert result.achieved_rate_hz > 0
+    assert codes(result) == [Code.NO_SCHEDULE]
+
+
+@pytest.mark.parametrize("count", [0, 100])
+def test_a_run_that_ended_in_its_warm_up_measured_nothing(tmp_path: Path, count: int) -> None:
+    preface = make_preface(config=WARM.config, broker=make_broker(embedded=True))
+    spool = fill_spool(tmp_path / "spool", make_rows(make_stamps(count)), preface=preface)
+    result = make_result(spool, RunStatus.INTERRUPTED, output=tmp_path / "run.parquet")
+    assert codes(result) == [Code.NOTHING_MEASURED, Code.EMBEDDED_BROKER]
+    assert (result.counts.sent, result.counts.measured, result.measured_ns) == (count, 0, 0)
+    assert {hop.rate_hz for hop in result.hops} == {0}
+    assert read_result(tmp_path / "run.parquet") == result
+
+
+@pytest.mark.parametrize("ring", COLUMNS)
+def test_a_spool_cut_off_in_any_ring_still_gives_a_result(tmp_path: Path, ring: str) -> None:
+    spool = fill_spool(tmp_path / "spool", make_rows(make_stamps(1000)))
+    file = spool.path / f"{ring}.rows"
+    with file.open("r+b") as rows:
+        rows.truncate(file.stat().st_size // 2 - 3)
+    result = make_result(spool, RunStatus.RECOVERED, output=tmp_path / "run.parquet")
+    assert result.counts.sent == 1000
+    assert result.counts.lost == (501 if ring == CONSUMER else 0)
+    seqs = np.concatenate([part.columns["seq"] for part in read_ticks(tmp_path / "run.parquet")])
+    assert (seqs == np.arange(1000)).all()
+
+
+# --- failing to write -------------------------------------------------------------------------
+
+
+def check_that_all_is_as_before(spool: SpoolReader, before: dict[str, bytes]) -> None:
+    """Neither a half file is there nor is the spool touched: it can be tried again."""
+    assert {path.name: path.read_bytes() for path in spool.path.iterdir()} == before
+    again = spool.path.parent / "again.parquet"
+    make_result(SpoolReader(spool.path), RunStatus.RECOVERED, output=again)
+    assert read_result(again).counts.sent == 5000
+
+
+def content_of(spool: SpoolReader) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in spool.path.iterdir()}
+
+
+@contextlib.contextmanager
+def room_for(size_bytes: int) -> Iterator[None]:
+    """No file may grow beyond this, as on a disk that fills up."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize(
+    "share",
+    [
+        pytest.param(
+            0.0, marks=pytest.mark.xfail(strict=True, reason="leaves an empty result.parquet")
+        ),
+        0.001,  # within the first column
+        0.5,
+        0.999,  # within the metadata
+    ],
+)
+def test_a_disk_that_fills_up_leaves_no_half_file_and_the_spool_intact(
+    spool: SpoolReader, tmp_path: Path, share: float
+) -> None:
+    before = content_of(spool)
+    make_result(spool, RunStatus.COMPLETE, output=tmp_path / "run.parquet")
+    size = (tmp_path / "run.parquet").stat().st_size
+    (tmp_path / "run.parquet").unlink()
+    with room_for(int(size * share)), pytest.raises(LatbenchError, match="too large") as caught:
+        make_result(spool, RunStatus.COMPLETE, output=tmp_path / "run.parquet")
+    assert caught.value.message.startswith(f"can't write {spool.path}/result.parquet: ")
+    assert not (tmp_path / "run.parquet").exists()
+    check_that_all_is_as_before(spool, before)
+
+
+def test_a_place_that_takes_no_file_leaves_the_spool_intact(
+    spool: SpoolReader, tmp_path: Path
+) -> None:
+    before = content_of(spool)
+    (tmp_path / "taken").mkdir()
+    for output in (tmp_path / "none" / "run.parquet", tmp_path / "taken"):
+        with pytest.raises(LatbenchError, match=f"can't write {output}: ") as caught:
+            make_result(spool, RunStatus.COMPLETE, output=output)
+        assert caught.value.hint
+    check_that_all_is_as_before(spool, before)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_whatever_ends_the_writing_an_older_file_keeps_its_name(
+    spool: SpoolReader,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[BaseException],
+) -> None:
+    before = content_of(spool)
+    (tmp_path / "run.parquet").write_text("older")
+
+    def stop(**_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(conclude, "judge", stop)
+        with pytest.raises(error):
+            make_result(spool, RunStatus.COMPLETE, output=tmp_path / "run.parquet")
+    assert (tmp_path / "run.parquet").read_text() == "older"
+    check_that_all_is_as_before(spool, before)

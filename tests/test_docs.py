@@ -1,0 +1,229 @@
+"""What the pages say of names and numbers, held against the code."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import pytest
+import typer
+
+from latbench.broker import consumer_properties, producer_properties
+from latbench.cli import app
+from latbench.config import RunConfig
+from latbench.errors import ExitCode
+from latbench.findings import SEVERITY, Code
+from latbench.result import Counts, HopSummary, RunResult, RunStatus
+from latbench.store import HISTOGRAMS_KEY, METADATA_KEY, SCHEMA
+from latbench.tick import HOPS, Stamps
+from latbench.tickfile import COLUMNS
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+ALL_PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+
+OPTIONS_OF_OTHERS = {
+    "--wait",  # docker compose
+    "--quiet",  # pip
+    "--editable",
+    "--signal",  # timeout
+}
+
+
+class Block(NamedTuple):
+    """A fenced block of a page."""
+
+    language: str
+    line: int
+    text: str
+
+
+def fenced_blocks(page: Path) -> list[Block]:
+    """All fenced blocks of a page in its order."""
+    blocks: list[Block] = []
+    begun: tuple[str, int] | None = None
+    body: list[str] = []
+    for number, line in enumerate(page.read_text().splitlines(), start=1):
+        if not line.startswith("```"):
+            body.append(line)
+        elif begun is None:
+            begun, body = (line.removeprefix("```").strip(), number), []
+        else:
+            blocks.append(Block(begun[0], begun[1], "\n".join(body) + "\n"))
+            begun = None
+    assert begun is None, f"{page.name}: the block of line {begun} has no end"
+    return blocks
+
+
+def prose(page: Path) -> str:
+    """A page without its fenced blocks."""
+    return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link to a heading of the page ends in, by GitHub's rule."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def names_in(page: Path) -> set[str]:
+    """All that stands in backticks, whole and in its words."""
+    spans = re.findall(r"`([^`\n]+)`", prose(page))
+    return {word for span in spans for word in [span, *re.findall(r"[\w.-]+", span)]}
+
+
+def options_of(command: str) -> dict[str, str | None]:
+    """A command's long options, and the environment variable of each."""
+    found = typer.main.get_command(app).commands[command]  # type: ignore[attr-defined]
+    return {
+        option: getattr(parameter, "envvar", None)
+        for parameter in found.params
+        for option in [*parameter.opts, *parameter.secondary_opts]
+        if option.startswith("--") and option != "--help"
+    }
+
+
+def all_options() -> set[str]:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    return {"--help", "--version"} | {option for name in commands for option in options_of(name)}
+
+
+def options_of_scripts() -> set[str]:
+    """Options of the scripts in a checkout that pages may name."""
+    scripts = [*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "tests").glob("*.py")]
+    return {
+        option
+        for script in [*scripts, *DOCS.glob("*.py")]
+        for option in re.findall(r"add_argument\(\s*\"(--[a-z-]+)\"", script.read_text())
+    }
+
+
+def links() -> Iterator[tuple[Path, str]]:
+    for page in ALL_PAGES:
+        for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+            if not re.match(r"[a-z]+:", target):
+                yield page, target
+
+
+def test_every_relative_link_leads_somewhere() -> None:
+    broken = []
+    for page, target in links():
+        path, _, anchor = target.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        if not there.exists() or (anchor and anchor not in anchors(there)):
+            broken.append(f"{page.relative_to(ROOT)}: {target}")
+    assert broken == []
+
+
+def test_every_option_that_a_page_names_is_there() -> None:
+    known = all_options() | options_of_scripts() | OPTIONS_OF_OTHERS
+    unknown = [
+        f"{page.name}: {option}"
+        for page in [ROOT / "README.md", *PAGES]
+        for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", page.read_text())
+        if option not in known
+    ]
+    assert unknown == []
+
+
+@pytest.mark.parametrize("command", ["run", "report"])
+def test_every_option_is_explained(command: str) -> None:
+    assert set(options_of(command)) - names_in(DOCS / "running.md") == set()
+
+
+def test_every_environment_variable_stands_beside_its_option() -> None:
+    page = (DOCS / "running.md").read_text()
+    variables = {name: option for option, name in options_of("run").items() if name is not None}
+    assert len(variables) >= 7
+    missing = [name for name, option in variables.items() if f"`{name}` | `{option}`" not in page]
+    assert missing == []
+
+
+def test_every_finding_stands_in_the_table_with_its_severity() -> None:
+    page = (DOCS / "running.md").read_text()
+    missing = [code for code in Code if f"\n| `{code}` | {SEVERITY[code]} |" not in page]
+    assert missing == []
+
+
+def test_every_exit_code_stands_in_the_table() -> None:
+    page = (DOCS / "running.md").read_text()
+    assert [code for code in ExitCode if f"\n| {int(code)} | " not in page] == []
+
+
+def test_every_column_of_a_result_file_stands_in_the_table_with_its_type() -> None:
+    page = (DOCS / "result-file.md").read_text()
+    types = {"dictionary<values=string, indices=int32, ordered=0>": "string, dictionary"}
+    missing = [
+        field.name
+        for field in SCHEMA
+        if f"\n| `{field.name}` | {types.get(str(field.type), str(field.type))} |" not in page
+    ]
+    assert missing == []
+
+
+def test_all_of_the_metadata_is_named() -> None:
+    names = names_in(DOCS / "result-file.md")
+    told = {METADATA_KEY.decode(), HISTOGRAMS_KEY.decode(), *map(str, RunStatus)}
+    for kind in (RunResult, HopSummary, Counts):
+        told |= {field.name for field in msgspec.structs.fields(kind)}
+    implied = {"hop", "relay_backpressure_ns", "generator_backpressure_ns"}
+    assert told - names - implied == set()
+
+
+def test_every_member_of_a_message_is_named() -> None:
+    stamps = {f"latbench.{field.name}" for field in msgspec.structs.fields(Stamps)}
+    members = {*COLUMNS, *stamps, "latency_t1", "latency_t2", "product_id"}
+    assert members - names_in(DOCS / "message.md") == set()
+
+
+def test_every_hop_is_named_in_the_readme() -> None:
+    assert {hop.name for hop in HOPS} - names_in(ROOT / "README.md") == set()
+
+
+def test_every_column_of_a_recording_is_named() -> None:
+    header = next(
+        line for line in (DOCS / "replay.md").read_text().splitlines() if "timestamp," in line
+    )
+    assert header.split(",") == list(COLUMNS)
+
+
+def test_every_property_that_is_set_is_told() -> None:
+    config = RunConfig()
+    properties = {**producer_properties(config, "b:1"), **consumer_properties(config, "b:1")}
+    assert properties.keys() - names_in(DOCS / "kafka.md") == set()
+
+
+@dataclasses.dataclass(frozen=True)
+class Snippet:
+    """A Python block, and where it stands."""
+
+    page: Path
+    block: Block
+
+    def __str__(self) -> str:
+        return f"{self.page.name}:{self.block.line}"
+
+
+@pytest.mark.parametrize(
+    "snippet",
+    [
+        Snippet(page, block)
+        for page in PAGES
+        for block in fenced_blocks(page)
+        if block.language == "python"
+    ],
+    ids=str,
+)
+def test_a_snippet_is_python(snippet: Snippet) -> None:
+    compile(snippet.block.text, str(snippet), "exec")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_says_what_it_is_in(page: Path) -> None:
+    known = {"sh", "python", "console", "text", "json", "toml", "csv", "yaml", "sql"}
+    assert [block.line for block in fenced_blocks(page) if block.language not in known] == []

@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from latbench import ring
+from latbench.ring import COUNTERS, MAX_ROWS, MIN_ROWS, RingReader, RingWriter, create_memory
+
+COLUMNS = 3
+CAPACITY = 8
+int64s = st.integers(-(2**63), 2**63 - 1)
+
+
+@contextlib.contextmanager
+def memory(columns: int = COLUMNS, rows: int = CAPACITY) -> Iterator[int]:
+    descriptor = create_memory(columns, rows)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def both_ends(
+    columns: int = COLUMNS, rows: int = CAPACITY
+) -> Iterator[tuple[RingWriter, RingReader]]:
+    with memory(columns, rows) as descriptor:
+        yield RingWriter(descriptor, columns), RingReader(descriptor, columns)
+
+
+def row(seq: int) -> tuple[int, ...]:
+    return seq, -seq, seq * 10**15
+
+
+# how many rows are pushed before each drain
+bursts = st.lists(st.integers(0, CAPACITY + 3), max_size=40)
+
+
+@given(bursts)
+def test_rows_come_out_once_and_in_order_whatever_the_interleaving(pushes: list[int]) -> None:
+    # the model: a list of what is in the ring, and how much of it the last drain saw
+    held: list[int] = []
+    seen = pushed = overruns = 0
+    with both_ends() as (writer, reader):
+        for burst in pushes:
+            for _ in range(burst):
+                writer.push(*row(pushed))
+                if len(held) < CAPACITY:
+                    held.append(pushed)
+                else:
+                    overruns += 1
+                pushed += 1
+            expected, held = held[:seen], held[seen:]
+            seen = len(held)
+            assert reader.drain().tolist() == [list(row(seq)) for seq in expected]
+            assert (reader.overruns, reader.written) == (overruns, pushed - overruns)
+        assert reader.drain(last=True).tolist() == [list(row(seq)) for seq in held]
+        assert reader.drain(last=True).shape == (0, COLUMNS)
+        assert reader.overruns == overruns
+
+
+@given(st.lists(st.tuples(int64s, int64s, int64s), max_size=CAPACITY))
+def test_rows_are_what_was_pushed_over_all_of_int64(rows: list[tuple[int, int, int]]) -> None:
+    with both_ends() as (writer, reader):
+        for pushed in rows:
+            writer.push(*pushed)
+        drained = reader.drain(last=True)
+    assert drained.dtype == np.int64
+    assert [tuple(found) for found in drained.tolist()] == rows
+
+
+def test_a_full_ring_refuses_rows_and_overwrites_none() -> None:
+    with both_ends() as (writer, reader):
+        for seq in range(CAPACITY + 5):
+            writer.push(*row(seq))
+        assert (reader.overruns, reader.written) == (5, CAPACITY)
+        assert reader.drain(last=True)[:, 0].tolist() == list(range(CAPACITY))
+        writer.push(*row(99))
+        assert reader.drain(last=True)[:, 0].tolist() == [99]
+
+
+def test_a_row_is_held_back_for_one_drain_and_no_longer() -> None:
+    with both_ends() as (writer, reader):
+        writer.push(*row(1))
+        assert len(reader.drain()) == 0
+        writer.push(*row(2))
+        assert reader.drain()[:, 0].tolist() == [1]
+        assert reader.drain()[:, 0].tolist() == [2]
+        assert len(reader.drain()) == 0
+
+
+def test_the_last_drain_holds_nothing_back() -> None:
+    with both_ends() as (writer, reader):
+        writer.push(*row(1))
+        reader.drain()
+        writer.push(*row(2))
+        assert reader.drain(last=True)[:, 0].tolist() == [1, 2]
+
+
+def test_drained_rows_are_copies() -> None:
+    with both_ends() as (writer, reader):
+        for seq in range(CAPACITY):
+            writer.push(*row(seq))
+        drained = reader.drain(last=True)
+        for seq in range(CAPACITY):
+            writer.push(*row(100 + seq))
+        assert drained[:, 0].tolist() == list(range(CAPACITY))
+
+
+def test_counters_are_seen_by_the_reader_and_touch_no_row() -> None:
+    with both_ends() as (writer, reader):
+        assert len(writer.counters) == COUNTERS
+        assert reader.counters.tolist() == [0] * COUNTERS
+        for number in range(COUNTERS):
+            writer.counters[number] = 1000 + number
+        writer.push(*row(7))
+        assert reader.counters.tolist() == [1000 + number for number in range(COUNTERS)]
+        assert reader.drain(last=True).tolist() == [list(row(7))]
+        assert (reader.overruns, reader.written) == (0, 1)
+
+
+def test_two_rings_do_not_share_memory() -> None:
+    with both_ends() as (writer, reader), both_ends() as (other, other_reader):
+        writer.push(*row(1))
+        other.counters[0] = 5
+        assert reader.drain(last=True)[:, 0].tolist() == [1]
+        assert other_reader.drain(last=True).size == 0
+        assert reader.counters[0] == 0
+
+
+def test_memory_has_no_name_and_no_child_inherits_it_unasked() -> None:
+    with memory() as descriptor:
+        assert not os.get_inheritable(descriptor)
+        assert Path(f"/proc/self/fd/{descriptor}").readlink().name.endswith("(deleted)")
+
+
+def test_without_memfd_a_file_without_a_name_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "memfd_create")
+    with both_ends() as (writer, reader):
+        writer.push(*row(1))
+        assert reader.drain(last=True).tolist() == [list(row(1))]
+        assert writer.capacity == CAPACITY
+
+
+@pytest.mark.parametrize(
+    ("rate_hz", "rows"),
+    [
+        (0, MIN_ROWS),
+        (1000, MIN_ROWS),
+        (4096, 1 << 14),
+        (4097, 1 << 15),
+        (100_000, 1 << 19),
+        (10_000_000, MAX_ROWS),
+    ],
+)
+def test_a_ring_holds_seconds_of_a_run_within_bounds(rate_hz: float, rows: int) -> None:
+    assert ring.ring_rows(rate_hz) == rows
+
+
+@given(st.floats(0, 1e7))
+def test_every_ring_size_is_a_power_of_two_with_room_for_the_seconds(rate_hz: float) -> None:
+    rows = ring.ring_rows(rate_hz)
+    assert rows & (rows - 1) == 0
+    assert rows >= min(int(rate_hz * ring.RING_SECONDS), MAX_ROWS)
+
+
+WRITER = textwrap.dedent("""
+    import sys, time
+    from latbench.ring import RingWriter
+
+    writer = RingWriter(int(sys.argv[1]), 3)
+    push, header = writer.push, writer.header
+    refused = seq = 0
+    while seq < 200_000:
+        push(seq, seq * 7, seq ^ 12345)
+        if header[1] == refused:
+            seq += 1
+        else:  # full: the same row again
+            refused += 1
+            time.sleep(0.0005)
+    writer.counters[5] = seq
+""")
+
+
+def test_two_hundred_thousand_rows_of_another_process_arrive_in_order() -> None:
+    with memory(3, 1 << 12) as descriptor:
+        reader = RingReader(descriptor, 3)
+        child = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(descriptor)], pass_fds=(descriptor,)
+        )
+        parts = []
+        code = None
+        while code is None:
+            parts.append(reader.drain())
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = child.wait(0.001)
+        parts.append(reader.drain(last=True))
+    rows = np.concatenate(parts)
+    seq = np.arange(200_000)
+    assert code == 0
+    assert (rows == np.column_stack((seq, seq * 7, seq ^ 12345))).all()
+    assert (reader.written, reader.counters[5]) == (200_000, 200_000)

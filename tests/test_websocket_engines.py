@@ -1,0 +1,331 @@
+"""Both WebSocket engines on loopback, each end of one against each end of the other."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+import pytest
+import uvloop
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as raw_connect
+from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import serve as raw_serve
+from websockets.exceptions import ConnectionClosed
+
+from latbench.config import WS_ENGINES
+from latbench.stages.websocket import MAX_MESSAGE_BYTES, Link, Server, connect, serve
+from tests.cli import until
+
+MIB = 1 << 20
+TIMEOUT_S = 30.0
+
+each_server = pytest.mark.parametrize("server_engine", WS_ENGINES)
+each_client = pytest.mark.parametrize("client_engine", WS_ENGINES)
+
+
+def on_a_loop(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run `main` as a stage would; nothing may go wrong behind its back either."""
+    complaints: list[dict[str, Any]] = []
+
+    async def guarded() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _loop, context: complaints.append(context))
+        await asyncio.wait_for(main(), TIMEOUT_S)
+
+    uvloop.run(guarded())
+    assert not complaints
+
+
+@contextlib.asynccontextmanager
+async def serving(engine: str) -> AsyncIterator[tuple[Server, list[bytes]]]:
+    """A server, and what it receives."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setblocking(False)
+    received: list[bytes] = []
+    server = await serve(engine, listener, received.append)
+    try:
+        yield server, received
+    finally:
+        await server.close()
+
+
+@contextlib.asynccontextmanager
+async def linked(engine: str, server: Server) -> AsyncIterator[Link]:
+    """A generator's connection to a server."""
+    link = await connect(engine, url(server))
+    try:
+        yield link
+    finally:
+        await link.close()
+
+
+def url(server: Server) -> str:
+    return f"ws://127.0.0.1:{server.port}/"
+
+
+async def raw_client(server: Server) -> ClientConnection:
+    """A client that is neither engine's link; without compression, as those are."""
+    return await raw_connect(url(server), compression=None, proxy=None)
+
+
+@each_server
+@each_client
+def test_messages_arrive_whole_and_in_order(server_engine: str, client_engine: str) -> None:
+    rng = random.Random(1)
+    # the lengths at which a frame's header grows are among them
+    sizes = [0, 1, 125, 126, 127, 65_535, 65_536] + [rng.randrange(2_000) for _ in range(3_000)]
+    messages = [b"%d " % i + b"x" * size for i, size in enumerate(sizes)] + [b"{\xe2\x82\xac}"]
+
+    async def main() -> None:
+        async with (
+            serving(server_engine) as (server, received),
+            linked(client_engine, server) as link,
+        ):
+            for message in messages:
+                link.send(message)
+            await until(lambda: len(received) >= len(messages))
+            assert received == messages
+            assert all(type(message) is bytes for message in received)
+
+    on_a_loop(main)
+
+
+@each_server
+@each_client
+def test_a_message_of_five_megabytes_arrives_whole(server_engine: str, client_engine: str) -> None:
+    snapshot = b'{"asks":"' + b"0123456789abcdef" * (5 * MIB // 16) + b'"}'
+
+    async def main() -> None:
+        async with (
+            serving(server_engine) as (server, received),
+            linked(client_engine, server) as link,
+        ):
+            for message in (b"before", snapshot, b"after"):
+                link.send(message)
+            await until(lambda: len(received) == 3)
+            assert received == [b"before", snapshot, b"after"]
+
+    on_a_loop(main)
+
+
+@each_server
+def test_fragments_are_joined_for_each_client_by_itself(server_engine: str) -> None:
+    async def main() -> None:
+        async with serving(server_engine) as (server, received):
+            one, other = await raw_client(server), await raw_client(server)
+            gate, told = asyncio.Event(), asyncio.Event()
+
+            async def in_parts() -> AsyncIterator[str]:
+                yield '{"a":'
+                yield ""
+                await (await one.ping())  # control frames may come between
+                told.set()
+                await gate.wait()
+                yield "1"
+                yield "}"
+
+            sending = asyncio.create_task(one.send(in_parts()))
+            await told.wait()
+            await other.send([b"[", b"2", b"]"])
+            await other.send("3")
+            await until(lambda: len(received) == 2)
+            gate.set()
+            await sending
+            await one.send("4")
+            await until(lambda: len(received) == 4)
+            assert received == [b"[2]", b"3", b'{"a":1}', b"4"]
+            await one.close()
+            await other.close()
+
+    on_a_loop(main)
+
+
+@each_server
+@each_client
+def test_a_paused_server_makes_its_sender_wait_and_loses_nothing(
+    server_engine: str, client_engine: str
+) -> None:
+    async def main() -> None:
+        async with (
+            serving(server_engine) as (server, received),
+            linked(client_engine, server) as link,
+        ):
+            link.send(b"first")
+            await until(lambda: received == [b"first"])
+            server.pause()
+            sent = 1
+            while link.backlog_bytes() < 8 * MIB:  # what the sockets hold is far less
+                link.send(b"%d " % sent + b"x" * 65_536)
+                sent += 1
+                await asyncio.sleep(0)
+                assert sent < 1_000
+            in_time = len(received)
+            await asyncio.sleep(0.05)  # that nothing happens can only be waited for
+            assert len(received) == in_time
+            assert link.backlog_bytes() >= 7 * MIB
+            server.resume()
+            await until(lambda: len(received) == sent)
+            assert [int(message.split()[0]) for message in received[1:]] == list(range(1, sent))
+            await until(lambda: link.backlog_bytes() == 0)
+
+    on_a_loop(main)
+
+
+@each_server
+def test_a_client_that_comes_while_reading_is_paused_has_to_wait_too(server_engine: str) -> None:
+    async def main() -> None:
+        async with serving(server_engine) as (server, received):
+            server.pause()
+            client = await raw_client(server)
+            await until(lambda: server.clients == 1)
+            await client.send(b"early")
+            await asyncio.sleep(0.05)  # that nothing happens can only be waited for
+            assert received == []
+            server.resume()
+            await until(lambda: received == [b"early"])
+            await client.close()
+
+    on_a_loop(main)
+
+
+@each_server
+def test_clients_that_go_while_reading_is_paused_do_not_harm_the_others(
+    server_engine: str,
+) -> None:
+    async def main() -> None:
+        async with serving(server_engine) as (server, received):
+            leaving, cut, staying = [await raw_client(server) for _ in range(3)]
+            await until(lambda: server.clients == 3)
+            server.pause()
+            goodbye = asyncio.create_task(leaving.close())
+            cut.transport.abort()
+            await staying.send(b"still here")
+            server.resume()
+            await until(lambda: received == [b"still here"])
+            await goodbye
+            server.pause()
+            server.resume()
+            await staying.send(b"and on")
+            await until(lambda: received[1:] == [b"and on"])
+            await until(lambda: server.clients == 1)
+            await staying.close()
+
+    on_a_loop(main)
+
+
+@each_server
+def test_reading_can_be_paused_and_resumed_at_any_moment_of_a_clients_end(
+    server_engine: str,
+) -> None:
+    """As the relay does it: from within a message, with a close frame right behind that."""
+
+    async def main() -> None:
+        async with serving(server_engine) as (server, received):
+            staying = await raw_client(server)
+            for round_number in range(1, 21):
+                leaving = await raw_client(server)
+                await leaving.send(b"last words")
+                goodbye = asyncio.create_task(leaving.close())
+                while not goodbye.done() or server.clients > 1:
+                    server.pause()
+                    await asyncio.sleep(0)
+                    server.resume()
+                    await asyncio.sleep(0)
+                await goodbye
+                assert len(received) == round_number
+            await staying.send(b"on")
+            await until(lambda: received[-1] == b"on")
+            await staying.close()
+
+    on_a_loop(main)
+
+
+@each_client
+def test_a_link_closes_with_code_1000_after_all_it_has_buffered(client_engine: str) -> None:
+    received: list[str | bytes] = []
+    ended: list[int | None] = []
+
+    async def take(connection: ServerConnection) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                received.append(await connection.recv(decode=False))
+        ended.append(connection.close_code)
+
+    async def main() -> None:
+        async with raw_serve(take, "127.0.0.1", 0, max_queue=1, max_size=None) as server:
+            port = next(iter(server.sockets)).getsockname()[1]
+            link = await connect(client_engine, f"ws://127.0.0.1:{port}/")
+            while link.backlog_bytes() < 4 * MIB:
+                link.send(b"x" * 65_536)
+                received_all = len(received)
+            assert not link.closed
+            await link.close()
+            assert link.closed
+            await until(lambda: ended)
+            assert len(received) > received_all
+            assert {len(message) for message in received} == {65_536}
+
+    on_a_loop(main)
+    assert ended == [1000]
+
+
+@each_server
+@each_client
+def test_a_server_that_closes_says_1001_and_its_links_know(
+    server_engine: str, client_engine: str
+) -> None:
+    async def main() -> None:
+        async with serving(server_engine) as (server, received):
+            link = await connect(client_engine, url(server))
+            client = await raw_client(server)
+            link.send(b"one")
+            await until(lambda: received == [b"one"])
+            assert server.clients == 2
+            await server.close()
+            await until(lambda: link.closed)
+            await client.wait_closed()
+            assert client.close_code == 1001
+            await until(lambda: server.clients == 0)
+            await link.close()
+            with pytest.raises(OSError, match=r"Connect call failed|onnection refused"):
+                await connect(client_engine, url(server))
+
+    on_a_loop(main)
+
+
+@each_client
+def test_a_link_notices_that_the_other_side_was_killed(client_engine: str) -> None:
+    async def cut(connection: ServerConnection) -> None:
+        await connection.recv()
+        connection.transport.abort()
+
+    async def main() -> None:
+        async with raw_serve(cut, "127.0.0.1", 0) as server:
+            port = next(iter(server.sockets)).getsockname()[1]
+            link = await connect(client_engine, f"ws://127.0.0.1:{port}/")
+            link.send(b"one")
+            await until(lambda: link.closed)
+            await link.close()
+
+    on_a_loop(main)
+
+
+@each_server
+def test_a_message_that_is_too_large_ends_its_connection_and_no_other(server_engine: str) -> None:
+    async def main() -> None:
+        async with serving(server_engine) as (server, received):
+            large, small = await raw_client(server), await raw_client(server)
+            with contextlib.suppress(ConnectionClosed):
+                await large.send(b"x" * (MAX_MESSAGE_BYTES + 1))
+            await large.wait_closed()
+            await small.send(b"fine")
+            await until(lambda: received == [b"fine"])
+            await small.close()
+            assert large.close_code in {1009, 1006}
+
+    on_a_loop(main)
