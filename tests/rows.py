@@ -92,5 +92,11 @@ def fill_spool(
         writer.append(ring, ring_rows)
     if tally is not None:
         writer.write_tally(tally)
-    writer.close()
+    end_writing(writer)
     return SpoolReader(path)
+
+
+def end_writing(writer: SpoolWriter) -> None:
+    """What the end of the supervisor's process does to its spool."""
+    writer.close()
+    writer._lock.close()

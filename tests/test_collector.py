@@ -56,7 +56,7 @@ class Rig:
 def rig(tmp_path: Path) -> Iterator[Rig]:
     rig = Rig(tmp_path / "run.partial")
     yield rig
-    rig.spool.close()
+    rig.spool.remove()
 
 
 def test_rows_go_from_the_rings_to_disk_and_live_figures_are_the_final_ones(rig: Rig) -> None:
@@ -129,18 +129,21 @@ def test_rings_are_sized_by_the_rate_and_work_without_their_descriptors() -> Non
     assert Rings(0).readers[RELAY].capacity == MIN_ROWS
 
 
-# sent, relayed, acked, consumed, refused, given up
+# sent, relayed, acked, consumed, refused, given up, never answered (acks=0)
 ARRIVALS = [
-    ((0, 0, 0, 0, 0, 0), True),
-    ((5, 5, 5, 5, 0, 0), True),
-    ((5, 4, 4, 4, 0, 0), False),  # on its way to the relay
-    ((5, 5, 5, 4, 0, 0), False),  # on its way to the consumer
-    ((5, 5, 4, 5, 0, 0), False),  # its acknowledgement is out
-    ((5, 5, 4, 4, 1, 0), True),  # the producer refused one
-    ((5, 5, 4, 4, 0, 1), True),  # the producer gave one up
-    ((5, 5, 3, 3, 1, 1), True),
-    ((5, 5, 4, 3, 0, 1), False),
-    ((5, 5, 4, 5, 0, 1), True),  # given up, but it had arrived
+    ((0, 0, 0, 0, 0, 0, 0), True),
+    ((5, 5, 5, 5, 0, 0, 0), True),
+    ((5, 4, 4, 4, 0, 0, 0), False),  # on its way to the relay
+    ((5, 5, 5, 4, 0, 0, 0), False),  # on its way to the consumer
+    ((5, 5, 4, 5, 0, 0, 0), False),  # its acknowledgement is out
+    ((5, 5, 4, 4, 1, 0, 0), True),  # the producer refused one
+    ((5, 5, 4, 4, 0, 1, 0), True),  # the producer gave one up
+    ((5, 5, 3, 3, 1, 1, 0), True),
+    ((5, 5, 4, 3, 0, 1, 0), False),
+    ((5, 5, 4, 5, 0, 1, 0), True),  # given up, but it had arrived
+    ((5, 5, 0, 5, 0, 0, 5), True),
+    ((5, 5, 0, 5, 0, 0, 4), False),
+    ((5, 5, 0, 4, 0, 0, 5), False),
 ]
 
 
@@ -148,11 +151,12 @@ ARRIVALS = [
 def test_all_has_arrived_when_every_tick_sent_is_consumed_or_known_to_be_lost(
     rig: Rig, numbers: tuple[int, ...], arrived: bool
 ) -> None:
-    *pushed, refused, given_up = numbers
+    *pushed, refused, given_up, unanswered = numbers
     for ring, count in zip((GENERATOR, RELAY, ACKS, CONSUMER), pushed, strict=True):
         rig.push_some(ring, count)
     rig.writers[RELAY].counters[RelayCounter.REFUSED] = refused
     rig.writers[ACKS].counters[AckCounter.DELIVERY_ERRORS] = given_up
+    rig.writers[ACKS].counters[AckCounter.UNANSWERED] = unanswered
     assert rig.collector.all_arrived is arrived
     assert rig.collector.known_lost == refused + given_up
 
@@ -162,7 +166,7 @@ def test_a_row_that_found_its_ring_full_counts_as_a_tick_all_the_same(rig: Rig) 
         rig.push_some(ring, MIN_ROWS + 3)
     assert rig.collector.sent == rig.collector.consumed == MIN_ROWS + 3
     assert rig.collector.all_arrived
-    assert rig.collector.tally(0).ring_overruns == 12
+    assert rig.collector.tally(0, ()).ring_overruns == 12
 
 
 def test_anything_recorded_anywhere_is_progress(rig: Rig) -> None:
@@ -181,7 +185,7 @@ def test_the_stages_counters_are_told_apart(rig: Rig) -> None:
     counters[ACKS][AckCounter.DELIVERY_ERRORS] = 100
     for number, counter in enumerate((*ConsumerCounter,), start=31):
         counters[CONSUMER][counter] = number
-    assert rig.collector.tally(7) == Tally(
+    assert rig.collector.tally(7, ("a", "b")) == Tally(
         duplicates=31,
         reordered=32,
         unknown=33,
@@ -193,6 +197,7 @@ def test_the_stages_counters_are_told_apart(rig: Rig) -> None:
         generator_backpressure_ns=2,
         ring_overruns=0,
         source_skipped=7,
+        said=("a", "b"),
     )
     assert rig.collector.consumer_errors == 34
 

@@ -132,16 +132,19 @@ def test_a_tail_is_told_once_there_are_ticks_enough(tmp_path: Path) -> None:
 
 def test_a_killed_runs_ticks_on_their_way_are_not_called_lost(spool: SpoolReader) -> None:
     assert codes(make_result(spool, RunStatus.COMPLETE)) == [Code.TICKS_LOST]
-    assert codes(make_result(spool, RunStatus.RECOVERED)) == [Code.CUT_OFF]
+    for status in (RunStatus.RECOVERED, RunStatus.RUNNING):
+        assert codes(make_result(spool, status)) == [Code.CUT_OFF]
 
 
 def test_counters_that_no_row_tells_come_from_the_tally(tmp_path: Path) -> None:
-    names = Tally.__struct_fields__
-    tally = Tally(**{name: 11 + number for number, name in enumerate(names)})
+    names = [name for name in Tally.__struct_fields__ if name != "said"]
+    numbers = {name: 11 + number for number, name in enumerate(names)}
+    tally = Tally(**numbers, said=("the consumer reports: no leader",))
     spool = fill_spool(tmp_path / "spool", make_rows(make_stamps(5)), tally=tally)
     result = make_result(spool, RunStatus.COMPLETE)
     for name in names:
         assert getattr(result.counts, name) == getattr(tally, name)
+    assert result.said == tally.said
     assert Code.RING_OVERRUN in codes(result)
 
 
@@ -260,5 +263,7 @@ def test_whatever_ends_the_writing_an_older_file_keeps_its_name(
         patched.setattr(conclude, "judge", stop)
         with pytest.raises(error):
             make_result(spool, RunStatus.COMPLETE, output=tmp_path / "run.parquet")
+        with pytest.raises(error):
+            make_result(spool, RunStatus.COMPLETE)
     assert (tmp_path / "run.parquet").read_text() == "older"
     check_that_all_is_as_before(spool, before)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from hdrh.histogram import HdrHistogram
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from latbench.histogram import (
@@ -159,6 +159,8 @@ def test_nothing_recorded_is_told_as_nothing() -> None:
 
 
 @given(few, few)
+@example([], [5])
+@example([5], [])
 @settings(max_examples=50)
 def test_adding_is_recording_one_after_the_other(first: list[int], second: list[int]) -> None:
     added = histogram_of(first)

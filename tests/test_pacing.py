@@ -93,11 +93,6 @@ def test_a_seed_does_not_move_a_constant_schedule(rate_hz: int, seed: int) -> No
     assert (ours == first).all()
 
 
-def test_poisson_and_burst_draw_different_gaps_from_one_seed() -> None:
-    poisson, burst = (offsets(kind, 1000, 7, 1) for kind in (Arrivals.POISSON, Arrivals.BURST))
-    assert (poisson != burst).any()
-
-
 @given(rates, seeds)
 @settings(max_examples=30)
 def test_poisson_keeps_the_mean_rate_and_its_gaps_vary_as_much_as_their_mean(

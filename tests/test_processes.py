@@ -226,17 +226,18 @@ def test_a_stage_that_will_not_stop_is_killed(theatre: Theatre) -> None:
     assert relay.describe_end() == "killed by SIGKILL"
 
 
+@pytest.mark.parametrize("broker", [["broker"], []])
 def test_a_crew_ends_with_the_source_of_work_first_and_leaves_none_running(
-    theatre: Theatre,
+    theatre: Theatre, broker: list[str]
 ) -> None:
     order = theatre.path / "order"
     code = f"{OBEDIENT}    open({str(order)!r}, 'a').write(stage + ' ')"
-    for stage in ("broker", "consumer", "relay", "generator"):
+    for stage in (*broker, "consumer", "relay", "generator"):
         theatre.hire(stage, code).send(Work(BrokerPlan(run_id="r")))
     theatre.crew.end()
     assert all(member.ended for member in theatre.crew.members.values())
     assert {member.state for member in theatre.crew.members.values()} == {"done"}
-    assert order.read_text().split() == ["generator", "relay", "consumer", "broker"]
+    assert order.read_text().split() == ["generator", "relay", "consumer", *broker]
 
 
 def test_a_stage_sees_that_the_supervisor_is_gone(theatre: Theatre) -> None:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import msgspec
@@ -10,9 +13,9 @@ import pytest
 from latbench.errors import LatbenchError
 from latbench.recording import COLUMNS, RELAY
 from latbench.spool import SpoolReader, SpoolWriter, Tally, spool_path
-from tests.rows import fill_spool, make_preface, make_rows, make_stamps
+from tests.rows import end_writing, fill_spool, make_preface, make_rows, make_stamps
 
-TALLY = Tally(duplicates=1, reordered=2, ring_overruns=3, generator_backpressure_ns=4)
+TALLY = Tally(duplicates=1, ring_overruns=3, generator_backpressure_ns=4, said=("a", "ö"))
 
 
 def test_a_spool_lies_beside_its_result() -> None:
@@ -39,10 +42,10 @@ def test_a_spool_gives_back_all_that_was_written(tmp_path: Path) -> None:
     for ring in COLUMNS:
         assert found[ring].dtype == np.int64
         assert (found[ring] == rows[ring]).all()
-    writer.close()
-    assert sorted(path.name for path in writer.path.iterdir()) == sorted(
-        ["run.json", "tally.json", *(f"{ring}.rows" for ring in COLUMNS)]
-    )
+    end_writing(writer)
+    assert {path.name for path in writer.path.iterdir()} == {
+        "run.json", "tally.json", "lock", *(f"{ring}.rows" for ring in COLUMNS)
+    }  # fmt: skip
 
 
 def test_rows_of_a_strided_view_are_written_in_order(tmp_path: Path) -> None:
@@ -94,7 +97,7 @@ def test_a_preface_cut_off_at_any_byte_is_told_in_one_line(tmp_path: Path) -> No
 
 
 def test_a_spool_without_preface_holds_no_run(tmp_path: Path) -> None:
-    SpoolWriter(tmp_path / "spool").close()
+    end_writing(SpoolWriter(tmp_path / "spool"))
     with pytest.raises(LatbenchError, match="holds no run: it ended before its first tick"):
         SpoolReader(tmp_path / "spool")
 
@@ -129,7 +132,7 @@ def test_a_full_disk_is_told_when_rows_are_appended(tmp_path: Path) -> None:
         with pytest.raises(LatbenchError, match="no space left on device"):
             writer.append(RELAY, make_rows(make_stamps(5))[RELAY])
     writer._files[RELAY] = kept
-    writer.close()
+    end_writing(writer)
 
 
 def test_counters_that_can_not_be_replaced_are_told(tmp_path: Path) -> None:
@@ -137,7 +140,7 @@ def test_counters_that_can_not_be_replaced_are_told(tmp_path: Path) -> None:
     (tmp_path / "spool" / "tally.json").mkdir()
     with pytest.raises(LatbenchError, match="is a directory"):
         writer.write_tally(TALLY)
-    writer.close()
+    end_writing(writer)
 
 
 class _Stingy:
@@ -161,7 +164,7 @@ def test_a_write_that_takes_only_a_part_is_gone_on_with(tmp_path: Path) -> None:
     writer._files[RELAY] = stingy  # type: ignore[assignment]
     writer.append(RELAY, rows)
     assert stingy.content == rows.tobytes()
-    writer.close()
+    end_writing(writer)
 
 
 def test_a_removed_spool_leaves_nothing_and_its_name_is_free(tmp_path: Path) -> None:
@@ -170,4 +173,51 @@ def test_a_removed_spool_leaves_nothing_and_its_name_is_free(tmp_path: Path) -> 
     writer.remove()
     writer.remove()
     assert not list(tmp_path.iterdir())
-    SpoolWriter(tmp_path / "spool").close()
+    SpoolWriter(tmp_path / "spool").remove()
+
+
+def test_a_spool_is_live_as_long_as_the_process_that_writes_it(tmp_path: Path) -> None:
+    code = """
+        import sys
+        from pathlib import Path
+        from latbench.spool import SpoolWriter
+        from tests.rows import make_preface
+
+        writer = SpoolWriter(Path(sys.argv[1]))
+        writer.write_preface(make_preface())
+        print("written", flush=True)
+        sys.stdin.read()  # until it is killed
+    """
+    path = tmp_path / "spool"
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code), str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[1],
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"written\n"
+        reader = SpoolReader(path)
+        assert reader.is_live
+        assert SpoolReader(path).is_live  # looking at it does not end it
+        child.kill()
+    assert not reader.is_live
+
+
+def test_a_spool_is_still_live_once_its_rows_are_closed(tmp_path: Path) -> None:
+    writer = SpoolWriter(tmp_path / "spool")
+    writer.write_preface(make_preface())
+    writer.close()
+    reader = SpoolReader(writer.path)
+    assert reader.is_live
+    writer.remove()
+    assert not reader.is_live
+
+
+def test_a_spool_that_was_copied_without_its_lock_is_not_live(tmp_path: Path) -> None:
+    reader = fill_spool(tmp_path / "spool", {})
+    assert not reader.is_live
+    (reader.path / "lock").unlink()
+    assert not reader.is_live
+    reader.remove()
+    assert not list(tmp_path.iterdir())

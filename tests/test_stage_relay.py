@@ -9,16 +9,16 @@ from typing import Any, cast
 from zlib import crc32
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 from hypothesis import given
 from hypothesis import strategies as st
 
 from latbench.clock import NS_PER_MS, monotonic_ns
 from latbench.plan import RelayPlan
-from latbench.recording import ACKS, RELAY, AckCounter, RelayCounter
-from latbench.stages.relay import Acknowledgements, Forwarder, OnDelivery
+from latbench.recording import RELAY, RelayCounter
+from latbench.stages.relay import Forwarder, OnDelivery
 from latbench.tick import decode_relayed, sent_suffix_format
-from tests.cli import until, wait_until
+from tests.cli import until
 from tests.stages import RUN_ID, ListeningSupervisor, TwoEndedRing
 
 ADDED = {"latbench", "latency_t1", "latency_t2"}
@@ -32,7 +32,6 @@ class FakeProducer:
         self.largest = largest
         self.taken: list[tuple[bytes, str | None, int | None]] = []
         self.reports: list[Callable[..., None]] = []
-        self.polls: list[float] = []
 
     def produce(
         self,
@@ -50,10 +49,6 @@ class FakeProducer:
             raise BufferError("Local: Queue full")
         self.taken.append((value, key, partition))
         self.reports.append(on_delivery)
-
-    def poll(self, timeout_s: float) -> int:
-        self.polls.append(timeout_s)
-        return 0
 
     @property
     def sequence(self) -> list[int]:
@@ -194,10 +189,11 @@ def test_with_a_full_queue_ticks_wait_in_order_and_reading_stops() -> None:
         full_ns = monotonic_ns()
         bench.producer.room = 8
         await until(lambda: len(bench.producer.taken) == 8)
-        bench.take(12)  # one that was on its way; with room again, but others come first
-        assert bench.server.calls == ["pause"]
         await until(lambda: monotonic_ns() > full_ns + 5 * NS_PER_MS)
         bench.producer.room = 100
+        bench.take(12)  # one that was on its way: there is room again, but others come first
+        assert len(bench.producer.taken) == 8
+        assert bench.server.calls == ["pause"]
         await until(lambda: bench.server.calls == ["pause", "resume"])
 
     asyncio.run(fill_then_free())
@@ -272,7 +268,6 @@ NO_TICKS = {
     "too deep": b'{"a":' * 100_000,
     "a number that no ring holds": STAMPS.replace('"seq":1', f'"seq":{2**63}').join("{}").encode(),
     "a number below zero": STAMPS.replace('"seq":1', '"seq":-1').join("{}").encode(),
-    "of another run": STAMPS.replace("5f1c09ab", "0badcafe").join("{}").encode(),
 }
 
 
@@ -287,6 +282,20 @@ def test_a_message_that_is_no_tick_is_counted_and_goes_nowhere(name: str) -> Non
     assert bench.producer.sequence == [7]
 
 
+def test_another_runs_tick_is_relayed_and_in_no_record_of_this_one() -> None:
+    bench = Bench()
+    bench.forwarder.on_message(sent(7, {"symbol": "TCS"}).replace(RUN_ID.encode(), b"0badcafe"))
+    bench.take(7)
+    assert bench.producer.sequence == [7, 7]
+    (row,) = bench.ring.rows()
+    ours = decode_relayed(bench.producer.taken[1][0]).latbench
+    assert (row["relay_in_ns"], row["relay_out_ns"]) == (ours.relay_in_ns, ours.relay_out_ns)
+    theirs, mine = bench.producer.reports
+    assert theirs is None
+    mine(None, "record")
+    assert bench.answers == [(7, row["relay_out_ns"], None, "record")]
+
+
 @given(st.binary(max_size=200) | st.binary(max_size=20).map(lambda junk: sent(1, {})[:-1] + junk))
 def test_no_junk_ends_the_relay(junk: bytes) -> None:
     counted, taken = BENCH.ring.count(RelayCounter.MALFORMED), len(BENCH.producer.taken)
@@ -297,27 +306,6 @@ def test_no_junk_ends_the_relay(junk: bytes) -> None:
     BENCH.ring.rows()
 
 
-class FakeRecord:
-    def partition(self) -> int:
-        return 2
-
-    def offset(self) -> int:
-        return 17
-
-
-def test_an_acknowledgement_is_recorded_and_a_failed_delivery_counted() -> None:
-    ring = TwoEndedRing(ACKS)
-    acks = Acknowledgements(cast("Producer", FakeProducer()), ring.writer)
-    record = cast("Message", FakeRecord())
-    before_ns = monotonic_ns()
-    acks.on_delivery(7, 1234, None, record)
-    acks.on_delivery(8, 1235, KafkaError(KafkaError._MSG_TIMED_OUT), record)
-    (row,) = ring.rows()
-    assert before_ns <= row.pop("acked_ns") <= monotonic_ns()
-    assert row == {"seq": 7, "relay_out_ns": 1234, "partition": 2, "offset": 17}
-    assert ring.count(AckCounter.DELIVERY_ERRORS) == 1
-
-
 def test_each_tick_hears_of_its_own_delivery() -> None:
     bench = Bench()
     bench.take(3, 4)
@@ -325,13 +313,3 @@ def test_each_tick_hears_of_its_own_delivery() -> None:
     for report in reversed(bench.producer.reports):
         report(None, "record")
     assert bench.answers == [(4, rows[4], None, "record"), (3, rows[3], None, "record")]
-
-
-def test_a_thread_takes_acknowledgements_until_it_is_stopped() -> None:
-    producer = FakeProducer()
-    acks = Acknowledgements(cast("Producer", producer), TwoEndedRing(ACKS).writer)
-    acks.start()
-    wait_until(lambda: producer.polls)
-    acks.stop()
-    polled = len(producer.polls)
-    assert len(producer.polls) == polled

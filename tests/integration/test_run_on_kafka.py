@@ -116,6 +116,19 @@ def check_whole_but_offsets(path: Path) -> list[Row]:
     return rows
 
 
+def test_without_acknowledgements_all_else_is_measured(
+    kafka: KafkaServer, kafka_topic: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.parquet"
+    more = ("--acks", "0", "--json")
+    run = run_latbench(*arguments(kafka, kafka_topic, path), *more, cwd=tmp_path)
+    rows = check_whole(path, run, acknowledged=False)
+    assert {row["acked_ns"] for row in rows} == {None}
+    assert run.result["counts"]["acked"] == 0
+    assert len(rows) == run.result["counts"]["consumed"] == 1200
+    check_messages(rows, read_topic(kafka.bootstrap, kafka_topic))
+
+
 FOREIGN = {
     "garbage": b"garbage",
     "empty": b"",
