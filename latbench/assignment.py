@@ -73,7 +73,7 @@ def _replayed(config: RunConfig, output: Path, summary: ReplaySummary) -> Assign
         once_ns = int(summary.span_ns / config.speed)
         if not config.loop:
             expected_ns = once_ns if horizon_ns is None else min(once_ns, horizon_ns)
-            if horizon_ns is None and config.warmup_ns > once_ns > 0:
+            if config.warmup_ns > once_ns:
                 raise UsageError(
                     f"the replay ends after {once_ns / NS_PER_S:.3g} s, within the warm-up",
                     "add --warmup 0, or --loop --duration 60",

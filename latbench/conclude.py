@@ -10,7 +10,7 @@ import numpy as np
 from latbench import __version__
 from latbench.analysis import HopFigures, RateFigures, TailFigures
 from latbench.assembly import TickTable, assemble
-from latbench.errors import LatbenchError
+from latbench.errors import LatbenchError, reason
 from latbench.findings import judge
 from latbench.result import Counts, RunResult, RunStatus
 from latbench.spool import SpoolReader, Tally
@@ -30,8 +30,10 @@ def conclude(
     measured_from_ns = preface.start_ns + config.warmup_ns
     hops, tail, rate, counts = HopFigures(), TailFigures(), RateFigures(), _Counter()
     temporary = spool.path / "result.parquet"
-    writer = ResultWriter(temporary, preface.symbols) if output else None
+    writer: ResultWriter | None = None
     try:
+        if output:
+            writer = ResultWriter(temporary, preface.symbols)
         for table in assemble(spool.rows()):
             columns = table.columns
             measured = columns["due_ns"] >= measured_from_ns
@@ -90,8 +92,7 @@ def _publish(temporary: Path, output: Path) -> None:
     try:
         temporary.replace(output)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise LatbenchError(f"can't write {output}: {reason}", "choose --output") from None
+        raise LatbenchError(f"can't write {output}: {reason(error)}", "choose --output") from None
 
 
 class _Counter:

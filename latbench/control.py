@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from typing import Final
 
 import msgspec
 
@@ -61,6 +62,8 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     exit_code: int
 
 
+_SEND_TIMEOUT_S: Final = 10.0
+
 ToStage = Work | Start | Stop
 FromStage = Ready | Done | Said | Failed
 
@@ -80,7 +83,7 @@ class _Lines:
         """Send one message; a peer that has ended is no error here (its end shows elsewhere)."""
         try:
             self.sock.sendall(_encoder.encode(message) + b"\n")
-        except (BrokenPipeError, ConnectionResetError):
+        except (BrokenPipeError, ConnectionResetError, TimeoutError):
             return
 
     def _read(self) -> list[bytes] | None:
@@ -103,6 +106,14 @@ class StageEnd(_Lines):
 
 class SupervisorEnd(_Lines):
     """The supervisor's end; reading never blocks."""
+
+    def send(self, message: ToStage | FromStage) -> None:
+        """See `_Lines`; waits for a stage that has a long plan to read, but not for ever."""
+        self.sock.settimeout(_SEND_TIMEOUT_S)
+        try:
+            super().send(message)
+        finally:
+            self.sock.setblocking(False)
 
     def receive(self) -> list[FromStage]:
         """Messages that have come, perhaps none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import os
 
 
 class ExitCode(enum.IntEnum):
@@ -29,6 +30,13 @@ class LatbenchError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+
+def reason(error: OSError) -> str:
+    """Why the system refused, in a few words: `no space left on device`."""
+    if error.errno:
+        return os.strerror(error.errno).lower()
+    return " ".join(str(error).lower().split())  # Arrow's end with a line break
 
 
 class UsageError(LatbenchError):

@@ -12,7 +12,7 @@ from typing import Final
 from latbench.config import RunConfig
 from latbench.result import BrokerFacts, Counts, Finding, HopSummary, RunResult, RunStatus
 from latbench.tick import HOP_BY_NAME, HopKind
-from latbench.units import format_count, format_duration, format_rate
+from latbench.units import format_count, format_latency, format_rate
 
 RATE_TOLERANCE: Final = 0.001
 """The achieved rate may differ from the scheduled one by 0.1 %."""
@@ -127,11 +127,14 @@ def describe(finding: Finding) -> str:
         times = int(finding.values["times"])
         values["times"] = "once" if times == 1 else f"{times:,} times"
     if "ns" in values:
-        values["duration"] = format_duration(int(finding.values["ns"]) // 1000 * 1000)
+        values["duration"] = format_latency(int(finding.values["ns"]))
     for name in ("achieved", "scheduled"):
         if name in values:
             values[name] = format_rate(float(finding.values[name]))
-    return prose.format(**values)
+    try:
+        return prose.format(**values)
+    except KeyError:  # written by a version that gave other values
+        return f"{finding.code}: {finding.values}"
 
 
 def is_valid(result: RunResult) -> bool:

@@ -93,7 +93,7 @@ class StageProcess:
         ended = self.ended  # before reading: what it said last must not be missed
         for message in self.control.receive():
             self._take(message)
-        if ended and self.state != "done":
+        if ended and self.state not in {"done", "failed"}:
             self.state = "died"
 
     def _take(self, message: FromStage) -> None:
@@ -117,7 +117,12 @@ class StageProcess:
         code = self.process.poll()
         if code is None:
             return "still running"
-        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        if code >= 0:
+            return f"exit code {code}"
+        try:
+            return f"killed by {signal.Signals(-code).name}"
+        except ValueError:  # a real-time signal has no name
+            return f"killed by signal {-code}"
 
     def log_tail(self) -> list[str]:
         """The last lines that the stage wrote to its log."""

@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from latbench.clock import NS_PER_S
-from latbench.errors import UsageError
+from latbench.errors import UsageError, reason
 from latbench.tick import read_symbol
 from latbench.tickfile import MAX_UNIX_NS, Row, is_header, read_csv, read_parquet
 
@@ -129,7 +129,7 @@ def recognise(path: Path) -> RecordingFormat:
         with path.open("rb") as file:
             first_line = file.readline(65_536)
     except OSError as error:
-        raise UsageError(f"{path} can't be read: {error.strerror}", "check its rights") from None
+        raise UsageError(f"{path} can't be read: {reason(error)}", "check its rights") from None
     if not first_line:
         raise UsageError(f"{path} is empty", _FORMS)
     if first_line.startswith(b"PAR1"):

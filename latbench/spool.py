@@ -25,7 +25,7 @@ import numpy as np
 
 from latbench.clock import WallAnchor
 from latbench.config import RunConfig
-from latbench.errors import LatbenchError
+from latbench.errors import LatbenchError, reason
 from latbench.recording import COLUMNS
 from latbench.result import BrokerFacts, Environment
 from latbench.ring import Rows
@@ -139,9 +139,9 @@ def _write_all(file: BinaryIO, data: bytes) -> None:
 
 
 def _cannot_write(path: Path, error: OSError) -> LatbenchError:
-    reason = (error.strerror or str(error)).lower()
     return LatbenchError(
-        f"can't write to {path}: {reason}", "choose another place with --output, or make room"
+        f"can't write to {path}: {reason(error)}",
+        "choose another place with --output, or make room",
     )
 
 
@@ -163,6 +163,11 @@ class SpoolReader:
             raise LatbenchError(
                 f"{path / 'run.json'} can't be read: {error}", "was it written by another version?"
             ) from None
+        if self.preface.format > SPOOL_FORMAT:
+            raise LatbenchError(
+                f"{path} has format {self.preface.format}, this latbench reads {SPOOL_FORMAT}",
+                "pip install --upgrade latbench",
+            )
 
     @property
     def is_live(self) -> bool:

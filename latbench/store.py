@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from latbench.assembly import MISSING, TickTable
-from latbench.errors import LatbenchError
+from latbench.errors import LatbenchError, reason
 from latbench.histogram import Histogram
 from latbench.result import SCHEMA_VERSION, RunResult
 
@@ -121,9 +121,8 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
         raise LatbenchError(
-            f"can't write {path}: {reason}", "make room, or choose --output"
+            f"can't write {path}: {reason(error)}", "make room, or choose --output"
         ) from None
 
 
@@ -155,22 +154,27 @@ class _Versioned(msgspec.Struct):
 def read_histograms(path: Path) -> dict[str, str]:
     """The hops' histograms by name: HdrHistogram V2, compressed, base64."""
     content = _metadata(path).get(HISTOGRAMS_KEY, b"{}")
-    return msgspec.json.decode(content, type=dict[str, str])
+    try:
+        return msgspec.json.decode(content, type=dict[str, str])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise LatbenchError(f"{path} has damaged metadata: {error}", "run it again") from None
 
 
 def _metadata(path: Path) -> dict[bytes, bytes]:
+    if path.is_dir():
+        raise LatbenchError(f"{path} is a directory", "name a result file in it")
     try:
         return pq.read_metadata(path).metadata or {}
     except FileNotFoundError:
         raise LatbenchError(f"{path} does not exist", "results lie in bench-results/") from None
-    except IsADirectoryError:
-        raise LatbenchError(f"{path} is a directory", "name a result file in it") from None
     except pa.ArrowInvalid:
         raise _not_parquet(path) from None
-    except (OSError, UnicodeDecodeError) as error:
-        text = getattr(error, "strerror", None) or str(error)
-        reason = " ".join(text.lower().split())  # Arrow's end with a line break
-        raise LatbenchError(f"{path} can't be read: {reason}", "is it a result file?") from None
+    except OSError as error:
+        raise LatbenchError(
+            f"{path} can't be read: {reason(error)}", "is it a result file?"
+        ) from None
+    except UnicodeDecodeError:
+        raise LatbenchError(f"{path} has a damaged schema", "is it a result file?") from None
 
 
 def _not_parquet(path: Path) -> LatbenchError:

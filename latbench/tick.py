@@ -137,7 +137,7 @@ def sent_suffix_format(run_id: str) -> bytes:
     return b',"latbench":{"run":"%s","seq":%%d,"due_ns":%%d,"sent_ns":%%d}}' % run_id.encode()
 
 
-_STAMPS_HEAD: Final = b'"latbench":'
+_STAMPS_HEAD: Final = b',"latbench":'
 
 
 def splice_relayed(message: bytes, sent_ns: int, relay_in_ns: int, relay_out_ns: int) -> bytes:
@@ -149,7 +149,7 @@ def splice_relayed(message: bytes, sent_ns: int, relay_in_ns: int, relay_out_ns:
     """
     brace = message.rfind(b"{")
     if (
-        message[brace - 11 : brace] == _STAMPS_HEAD
+        message[brace - 12 : brace] == _STAMPS_HEAD
         and message.find(b"}", brace) == len(message) - 2
         and sent_ns <= relay_in_ns
     ):

@@ -223,7 +223,10 @@ def test_nobody_at_the_address_is_told_in_one_line_in_time(
         prepare_topic(RunConfig(broker="x:1"), f"localhost:{port}", timeout_s=0.5)
     assert time.monotonic() - start_s < 3
     assert caught.value.message == f"no broker answers at localhost:{port} after 0.5 s"
-    assert caught.value.hint == "docker compose up -d kafka, or --broker embedded"
+    assert (
+        caught.value.hint
+        == "docker compose up -d kafka starts one at localhost:9092; --broker embedded needs none"
+    )
     assert not isinstance(caught.value, UsageError)
     assert capfd.readouterr() == ("", "")
 

@@ -181,7 +181,7 @@ def test_a_file_that_is_missing_or_no_file_or_empty_is_a_usage_error_with_a_hint
         (Path("/dev/null"), "is not a regular file"),
         (tmp_path / "empty", "is empty"),
         (tmp_path / "headers", "holds no message"),
-        (tmp_path / ("x" * 300), "can't be read: File name too long"),
+        (tmp_path / ("x" * 300), "can't be read: file name too long"),
     ):
         with pytest.raises(UsageError) as raised:
             scan(path)
@@ -198,7 +198,7 @@ def test_a_file_without_the_right_to_read_it_is_a_usage_error(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(UsageError, match="can't be read: Permission denied"):
+    with pytest.raises(UsageError, match="can't be read: permission denied"):
         scan(path)
 
 

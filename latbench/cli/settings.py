@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import typer
 
-from latbench.errors import UsageError
+from latbench.errors import UsageError, reason
 
 _REPEATABLE: Final = {"producer", "consumer"}
 _LISTS: Final = {"symbols", "pin"}
@@ -33,8 +33,9 @@ def _read(path: Path, known: dict[str, str]) -> dict[str, Any]:
         with path.open("rb") as file:
             content = tomllib.load(file)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise UsageError(f"{path} can't be read: {reason}", "give --config a TOML file") from None
+        raise UsageError(
+            f"{path} can't be read: {reason(error)}", "give --config a TOML file"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not TOML: {error}", "a line is: tick-rate = 1000") from None
     values: dict[str, Any] = {}

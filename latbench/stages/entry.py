@@ -17,6 +17,7 @@ from latbench.control import (
     STAGE_FD_VARIABLE,
     Failed,
     StageEnd,
+    ToStage,
     Work,
 )
 from latbench.errors import ExitCode, LatbenchError
@@ -42,12 +43,10 @@ def run_stage() -> None:
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     end = StageEnd(socket.socket(fileno=descriptor))
     run = _import_stage(sys.argv[1])
-    messages = end.receive()
-    if messages is None:
-        os._exit(ExitCode.FAILURE)
-    (work,) = messages
-    assert isinstance(work, Work)
-    supervisor = Supervisor(end)
+    work, *later = _first_words(end)
+    if not isinstance(work, Work):  # told to stop before there was anything to do
+        os._exit(ExitCode.OK)
+    supervisor = Supervisor(end, later)
     rings = {
         name: RingWriter(fd, len(COLUMNS[name]))
         for name, fd in zip(RINGS_OF_STAGE[sys.argv[1]], ring_descriptors, strict=True)
@@ -73,6 +72,14 @@ def run_stage() -> None:
     # not sys.exit: a client's background threads and a queue of undelivered messages must not
     # hold up the end of a run
     os._exit(ExitCode.OK)
+
+
+def _first_words(end: StageEnd) -> list[ToStage]:
+    """What the supervisor says first, at least one message; a long plan comes in parts."""
+    while not (messages := end.receive()):
+        if messages is None:
+            os._exit(ExitCode.FAILURE)
+    return messages
 
 
 def _end_with_thread(failed: threading.ExceptHookArgs) -> None:

@@ -23,7 +23,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from latbench.clock import monotonic_ns
 from latbench.control import Done, Ready, Said
-from latbench.errors import LatbenchError
+from latbench.errors import LatbenchError, reason
 from latbench.plan import RelayPlan, StagePlan
 from latbench.recording import ACKS, RELAY, AckCounter, RelayCounter
 from latbench.ring import RingWriter
@@ -84,8 +84,9 @@ def _listen(host: str, port: int) -> socket.socket:
             hint = "ports below 1024 need root: --ws-port 0 takes a free one"
         else:
             hint = "--ws-host must be an address of this machine, such as 127.0.0.1"
-        reason = (error.strerror or str(error)).lower()
-        raise LatbenchError(f"the relay can't listen on {host}:{port}: {reason}", hint) from None
+        raise LatbenchError(
+            f"the relay can't listen on {host}:{port}: {reason(error)}", hint
+        ) from None
     return listener
 
 
@@ -150,7 +151,8 @@ class Forwarder:
         except BufferError:
             return False
         except KafkaException as error:
-            self._refuse(seq, len(value), error)
+            if ours:
+                self._refuse(seq, len(value), error)
         else:
             self.relayed += 1
         if ours:  # another client's tick is relayed as well, but is no tick of this run

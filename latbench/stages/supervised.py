@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from latbench.control import FromStage, StageEnd, Start, Stop
+from latbench.control import FromStage, StageEnd, Start, Stop, ToStage
 from latbench.errors import ExitCode
 
 
@@ -18,8 +18,9 @@ class Supervisor:
     the process ends at once.
     """
 
-    def __init__(self, end: StageEnd) -> None:
+    def __init__(self, end: StageEnd, heard: Sequence[ToStage] = ()) -> None:
         self._end = end
+        self._heard = heard
         self._starts: queue.SimpleQueue[Start | None] = queue.SimpleQueue()
         self._stop_callbacks: list[Callable[[], object]] = []
         self.stopping = threading.Event()
@@ -30,18 +31,21 @@ class Supervisor:
         threading.Thread(target=self._listen, name="control", daemon=True).start()
 
     def _listen(self) -> None:
-        while True:
-            messages = self._end.receive()
-            if messages is None:
-                os._exit(ExitCode.FAILURE)
+        messages: Sequence[ToStage] | None = self._heard
+        while messages is not None:
             for message in messages:
-                if isinstance(message, Start):
-                    self._starts.put(message)
-                elif isinstance(message, Stop):
-                    self.stopping.set()
-                    self._starts.put(None)
-                    for callback in self._stop_callbacks:
-                        callback()
+                self._take(message)
+            messages = self._end.receive()
+        os._exit(ExitCode.FAILURE)
+
+    def _take(self, message: ToStage) -> None:
+        if isinstance(message, Start):
+            self._starts.put(message)
+        elif isinstance(message, Stop):
+            self.stopping.set()
+            self._starts.put(None)
+            for callback in self._stop_callbacks:
+                callback()
 
     def wait_start(self) -> Start | None:
         """Wait until told to start; None when told to stop instead."""
