@@ -3,12 +3,14 @@
     python benchmarks/memory.py -- --tick-rate 5000 --duration 10m --broker localhost:9092
 
 Resident memory (VmRSS) in MiB, without the pages of shared rings (RssShmem), which are as large as
-they will ever be from the start; and open descriptors of the supervisor.
+they will ever be from the start; and open descriptors of the supervisor. The last line has the most
+that the supervisor ever had (VmHWM, rings included), which is while it writes the result file.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import subprocess
 import sys
 import time
@@ -47,9 +49,14 @@ def main() -> None:
     begun = time.monotonic()
     header = "".join(f"{stage:>12}" for stage in STAGES)
     print(f"{'time':>6}{header}{'descriptors':>13}", flush=True)
+    peak_kib = 0
     next_s = min(10.0, options.every)
     while run.poll() is None:
-        time.sleep(max(begun + next_s - time.monotonic(), 0))
+        if time.monotonic() < begun + next_s:
+            time.sleep(0.1)
+            with contextlib.suppress(OSError):
+                peak_kib = max(status(run.pid).get("VmHWM", 0), peak_kib)
+            continue
         next_s += options.every
         try:
             row = [f"{time.monotonic() - begun:5.0f}s"]
@@ -64,7 +71,7 @@ def main() -> None:
         except (FileNotFoundError, ProcessLookupError):
             break
         print("".join(row) + f"{descriptors:>13}", flush=True)
-    print(f"exit code {run.wait()}")
+    print(f"exit code {run.wait()}, at most {peak_kib / 1024:.1f} MiB")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -57,15 +57,26 @@ _PRECEDENCE: Final = (CONSUMER, ACKS, RELAY, GENERATOR)
 (they are equal; the copy serves where a row is missing)."""
 
 
+class RowSequence(Protocol):
+    """Rows (n × columns) that need not be in memory."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> Rows: ...
+
+
 class _RingIndex:
     """Which chunks of a ring's rows hold a range of `seq`."""
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: RowSequence) -> None:
         self.rows = rows
-        starts = range(0, len(rows), _CHUNK_ROWS)
-        chunks = [np.asarray(rows[start : start + _CHUNK_ROWS, 0]) for start in starts]
-        self._least = np.array([chunk.min() for chunk in chunks], dtype=np.int64)
-        self._greatest = np.array([chunk.max() for chunk in chunks], dtype=np.int64)
+        least, greatest = [], []
+        for start in range(0, len(rows), _CHUNK_ROWS):
+            seq = rows[start : start + _CHUNK_ROWS][:, 0]
+            least.append(seq.min())
+            greatest.append(seq.max())
+        self._least = np.array(least, dtype=np.int64)
+        self._greatest = np.array(greatest, dtype=np.int64)
 
     @property
     def end(self) -> int:
@@ -77,12 +88,12 @@ class _RingIndex:
         needed = np.flatnonzero((self._least < end) & (self._greatest >= begin))
         parts = []
         for number in needed.tolist():
-            chunk = np.asarray(self.rows[number * _CHUNK_ROWS : (number + 1) * _CHUNK_ROWS])
+            chunk = self.rows[number * _CHUNK_ROWS : (number + 1) * _CHUNK_ROWS]
             parts.append(chunk[(chunk[:, 0] >= begin) & (chunk[:, 0] < end)])
         return np.concatenate(parts) if parts else self.rows[:0]
 
 
-def assemble(rows: Mapping[str, Rows]) -> Iterator[TickTable]:
+def assemble(rows: Mapping[str, RowSequence]) -> Iterator[TickTable]:
     """Join the rings' rows (`recording.COLUMNS`) into tables of at most `BLOCK_TICKS` ticks."""
     indices = {ring: _RingIndex(rows[ring]) for ring in _PRECEDENCE}
     end = max(index.end for index in indices.values())

@@ -75,7 +75,7 @@ def test_rows_go_from_the_rings_to_disk_and_live_figures_are_the_final_ones(rig:
     rig.spool.write_preface(make_preface(config=config))
     spool = SpoolReader(rig.spool.path)
     for ring, found in spool.rows().items():
-        assert (found == rows[ring]).all()
+        assert (found[:] == rows[ring]).all()
     final = conclude(spool, RunStatus.COMPLETE)
     assert final.measured_ns == 4 * NS_PER_S
     for hop, expected in zip(collector.summaries(), final.hops, strict=True):

@@ -89,6 +89,17 @@ def test_a_signal_before_the_first_tick_leaves_nothing(path: Path) -> None:
     assert not list(path.parent.iterdir())
 
 
+def test_a_signal_while_the_program_is_loaded_ends_it_quietly(path: Path) -> None:
+    with start_latbench("run", *LONG, "--output", path, cwd=path.parent) as background:
+        maps = Path(f"/proc/{background.pid}/maps")
+        wait_until(lambda: "msgspec" in maps.read_text(), what="its libraries")
+        background.signal(signal.SIGINT)
+        run = background.finish(10)
+    assert (run.code, run.stdout) == (130, "")
+    assert "Traceback" not in run.stderr
+    assert not list(path.parent.iterdir())
+
+
 def test_a_second_signal_ends_the_wait_for_ticks_on_their_way(path: Path) -> None:
     options = (*LONG[:-1], "60s", "--output", path)
     with start_latbench("run", *options, cwd=path.parent) as background:
@@ -147,8 +158,6 @@ def test_a_killed_run_leaves_no_process_and_all_it_measured(path: Path) -> None:
     whole = [row for row in rows if row["due_ns"] < killed_ns - NS_PER_S]
     assert len(whole) >= due_by_then
     assert all(None not in row.values() for row in whole)
-    # in truth far less than a second is missing
-    assert rows[-1]["due_ns"] > killed_ns - 500 * NS_PER_MS
     assert run_latbench("report", path, cwd=path.parent).code == 0
 
 

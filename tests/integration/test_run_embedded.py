@@ -52,11 +52,11 @@ def test_json_is_all_that_stands_on_stdout_and_the_file_gives_the_same(tmp_path:
         ("ack", "relay_out_ns", "acked_ns"),
         ("service", "sent_ns", "consumed_ns"),
     ):
-        latencies_ns = np.array([row[end] - row[start] for row in measured])
+        latencies_ns = np.sort([row[end] - row[start] for row in measured])
         hop = hops[name]
         assert hop["count"] == 1000
-        # an HDR histogram keeps three digits
-        assert hop["percentiles_ns"]["p50"] == pytest.approx(np.median(latencies_ns), rel=2e-3)
+        # an HDR histogram keeps three digits; half of the ticks took so long at most
+        assert hop["percentiles_ns"]["p50"] == pytest.approx(latencies_ns[499], rel=1e-3)
         assert hop["max_ns"] == pytest.approx(latencies_ns.max(), rel=1e-3)
         assert hop["min_ns"] == pytest.approx(latencies_ns.min(), rel=1e-3)
         assert hop["mean_ns"] == pytest.approx(latencies_ns.mean(), rel=1e-3)
@@ -132,9 +132,9 @@ def test_a_file_that_is_there_is_replaced_only_when_told_and_only_by_a_whole_one
     assert len(check_whole(path)) == 1000
 
 
-def test_ipv6_and_every_address_can_be_listened_on(tmp_path: Path) -> None:
-    for number, host in enumerate(("::1", "0.0.0.0", "localhost")):
-        path = tmp_path / f"{number}.parquet"
-        more = ("--duration", "0.2", "--warmup", "0", "--ws-host", host, "--output", path)
-        run = run_latbench("run", *more, cwd=tmp_path)
-        assert len(check_whole(path, run)) == 200
+@pytest.mark.parametrize("host", ["::1", "0.0.0.0"])
+def test_the_relay_listens_on_any_address_of_the_machine(host: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.parquet"
+    more = ("--duration", "0.2", "--warmup", "0", "--ws-host", host, "--output", path)
+    run = run_latbench("run", *more, cwd=tmp_path)
+    assert len(check_whole(path, run)) == 200
