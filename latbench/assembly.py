@@ -111,7 +111,8 @@ def _join(indices: Mapping[str, _RingIndex], begin: int, end: int) -> TickTable:
     }
     known = np.zeros(end - begin, dtype=np.bool_)
     for ring in _PRECEDENCE:
-        rows = indices[ring].between(begin, end)
+        # of two rows for a tick the first counts, and the last that is written stays
+        rows = indices[ring].between(begin, end)[::-1]
         places = rows[:, 0] - begin
         known[places] = True
         for number, name in enumerate(COLUMNS[ring][1:], start=1):

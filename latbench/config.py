@@ -19,6 +19,9 @@ COMPRESSIONS: Final = ("none", "gzip", "snappy", "lz4", "zstd")
 ACKS: Final = ("0", "1", "all")
 MAX_RATE_HZ: Final = 1_000_000
 MAX_PARTITIONS: Final = 10_000
+MAX_LINGER_MS: Final = 900_000
+MAX_SEED: Final = 2**63 - 1
+MAX_PORT: Final = 65_535
 EMBEDDED_PARTITIONS: Final = 4
 """librdkafka's mock cluster makes every topic with four, and can't make topics on demand."""
 
@@ -31,6 +34,7 @@ DEFAULT_WARMUP_NS: Final = 2 * NS_PER_S
 
 _SECRET: Final = re.compile(r"pass(word|phrase)|secret|pem|jaas|oauthbearer\.config")
 _SYMBOL: Final = re.compile(r'[^\s,"\\\x00-\x1f]{1,32}')
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]{0,64}")
 _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
@@ -113,6 +117,34 @@ def parse_tick_rate(text: str) -> int:
     return int(rate)
 
 
+def parse_whole(text: str, option: str, least: int, greatest: int) -> int:
+    """A whole number within bounds; `option` names it in the error."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if not least <= value <= greatest:
+        raise UsageError(
+            f"{option} {text!r} is not a whole number from {least:,} to {greatest:,}",
+            f"write {option} {max(least, 1)}",
+        )
+    return value
+
+
+def parse_linger_ms(text: str) -> float:
+    """Milliseconds from 0 to 900,000 (15 minutes, librdkafka's limit)."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= MAX_LINGER_MS:
+        raise UsageError(
+            f"--linger {text!r} is not a number of milliseconds from 0 to {MAX_LINGER_MS:,}",
+            "write --linger 1",
+        )
+    return value
+
+
 def parse_speed(text: str) -> float:
     """A replay's speed: a factor above 0, or `max` (given back as `MAX_SPEED`)."""
     if text.strip().lower() == "max":
@@ -126,6 +158,23 @@ def parse_speed(text: str) -> float:
             f"speed {text!r} is not a factor from 0.001 to 1000000", "write --speed 10 or max"
         )
     return speed
+
+
+def parse_choice(text: str, option: str, choices: tuple[str, ...]) -> str:
+    """One of `choices`; `option` names it in the error."""
+    if text not in choices:
+        raise UsageError(f"{option} {text!r} is not there", f"choose from {', '.join(choices)}")
+    return text
+
+
+def parse_name(text: str) -> str:
+    """A run's name: up to 64 letters, digits, `.`, `_` and `-`, as it is part of a file name."""
+    if not _NAME.fullmatch(text):
+        raise UsageError(
+            f"name {text!r} can't be part of a file name",
+            "use up to 64 letters, digits, '.', '_' and '-'",
+        )
+    return text
 
 
 def parse_symbols(text: str) -> tuple[str, ...]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
+import contextlib
 import os
-import re
 import sys
 from pathlib import Path
 from typing import Annotated, Final
@@ -19,7 +18,7 @@ from latbench.broker import (
     parse_bootstrap,
     producer_properties,
 )
-from latbench.cli import output, settings
+from latbench.cli import output, results, settings
 from latbench.config import RunConfig
 from latbench.errors import ExitCode, UsageError
 from latbench.findings import is_valid
@@ -32,15 +31,11 @@ from latbench.supervisor import Interrupted, Outcome
 from latbench.supervisor import run as supervise
 from latbench.units import parse_duration_ns
 
-RESULTS: Final = Path("bench-results")
-
 _LOAD: Final = "Load"
 _REPLAY: Final = "Replay"
 _PIPELINE: Final = "Pipeline"
 _KAFKA: Final = "Kafka"
 _OUTPUT: Final = "Output"
-
-_NAME: Final = re.compile(r"[A-Za-z0-9._-]{0,64}")
 
 
 def run(
@@ -86,14 +81,13 @@ def run(
         ),
     ] = Arrivals.CONSTANT,
     seed: Annotated[
-        int,
+        str,
         typer.Option(
-            min=0,
             metavar="N",
             help="The same seed gives the same prices and arrivals.",
             rich_help_panel=_LOAD,
         ),
-    ] = 1,
+    ] = "1",
     # --- replay
     source: Annotated[
         str,
@@ -139,16 +133,14 @@ def run(
         ),
     ] = "127.0.0.1",
     ws_port: Annotated[
-        int,
+        str,
         typer.Option(
             envvar="WEBSOCKET_PORT",
-            min=0,
-            max=65535,
             metavar="PORT",
             help="0: a free port.",
             rich_help_panel=_PIPELINE,
         ),
-    ] = 0,
+    ] = "0",
     pin: Annotated[
         str,
         typer.Option(
@@ -175,10 +167,8 @@ def run(
         ),
     ] = "tick-data",
     partitions: Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            min=1,
-            max=configuration.MAX_PARTITIONS,
             metavar="N",
             help="Of the topic (default: 1, or as many as it has).",
             rich_help_panel=_KAFKA,
@@ -194,15 +184,13 @@ def run(
         ),
     ] = "all",
     linger: Annotated[
-        float,
+        str,
         typer.Option(
-            min=0,
-            max=900_000,
             metavar="MS",
             help="How long the producer waits for more ticks to send together.",
             rich_help_panel=_KAFKA,
         ),
-    ] = 0.0,
+    ] = "0",
     compression: Annotated[
         str,
         typer.Option(
@@ -300,24 +288,26 @@ def run(
         warmup_ns=_warmup_ns(warmup, source, speed, loop=loop),
         symbols=configuration.parse_symbols(symbols),
         arrivals=arrivals,
-        seed=seed,
+        seed=configuration.parse_whole(seed, "--seed", 0, configuration.MAX_SEED),
         source=source,
         speed=configuration.parse_speed(speed),
         loop=loop,
-        ws_engine=_one_of(ws_engine, "--ws-engine", configuration.WS_ENGINES),
+        ws_engine=configuration.parse_choice(ws_engine, "--ws-engine", configuration.WS_ENGINES),
         ws_host=ws_host,
-        ws_port=ws_port,
+        ws_port=configuration.parse_whole(ws_port, "--ws-port", 0, configuration.MAX_PORT),
         pin=configuration.parse_cpus(pin, os.sched_getaffinity(0)),
         broker=broker,
         topic=configuration.parse_topic(topic),
-        partitions=partitions,
-        acks=_one_of(acks, "--acks", configuration.ACKS),
-        linger_ms=linger,
-        compression=_one_of(compression, "--compression", configuration.COMPRESSIONS),
+        partitions=_partitions(partitions),
+        acks=configuration.parse_choice(acks, "--acks", configuration.ACKS),
+        linger_ms=configuration.parse_linger_ms(linger),
+        compression=configuration.parse_choice(
+            compression, "--compression", configuration.COMPRESSIONS
+        ),
         producer=configuration.parse_properties(producer or [], "producer"),
         consumer=configuration.parse_properties(consumer or [], "consumer"),
         drain_timeout_ns=parse_duration_ns(drain_timeout, "drain time-out"),
-        name=_checked_name(name),
+        name=configuration.parse_name(name),
     )
     _check_together(context, run_config)
     if not run_config.is_embedded:
@@ -326,9 +316,10 @@ def run(
     check_properties(
         producer_properties(run_config, bootstrap), consumer_properties(run_config, bootstrap)
     )
-    assignment = assign(run_config, _result_path(output_file, name, overwrite=overwrite))
+    assignment = assign(run_config, results.choose_path(output_file, name, overwrite=overwrite))
     view = _open_view(run_config, live=live)
-    view.start()
+    with contextlib.suppress(BrokenPipeError):  # who reads it has gone: not the run's concern
+        view.start()
     try:
         outcome = supervise(assignment, view.update)
     except Interrupted as interrupted:
@@ -340,6 +331,12 @@ def run(
     output.show(outcome.result, assignment.output, as_json=as_json)
     _explain_failure(outcome)
     return _exit_code(outcome)
+
+
+def _partitions(text: str | None) -> int | None:
+    if text is None:
+        return None
+    return configuration.parse_whole(text, "--partitions", 1, configuration.MAX_PARTITIONS)
 
 
 def _warmup_ns(warmup: str | None, source: str, speed: str, *, loop: bool) -> int:
@@ -354,21 +351,6 @@ def _open_view(config: RunConfig, *, live: bool) -> RunView:
     console = open_console(sys.stderr, os.environ)
     title = f"latbench {config.name}".rstrip()
     return open_view(console, title, embedded=config.is_embedded) if live else LineView(console)
-
-
-def _one_of(value: str, option: str, choices: tuple[str, ...]) -> str:
-    if value not in choices:
-        raise UsageError(f"{option} {value!r} is not there", f"choose from {', '.join(choices)}")
-    return value
-
-
-def _checked_name(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise UsageError(
-            f"name {name!r} can't be part of a file name",
-            "use up to 64 letters, digits, '.', '_' and '-'",
-        )
-    return name
 
 
 def _check_together(context: typer.Context, config: RunConfig) -> None:
@@ -391,22 +373,6 @@ def _check_together(context: typer.Context, config: RunConfig) -> None:
                 raise UsageError(
                     f"--{option} is for a replay", f"add --source FILE, or leave --{option} out"
                 )
-
-
-def _result_path(given: Path | None, name: str, *, overwrite: bool) -> Path:
-    if given is not None:
-        if given.is_dir():
-            raise UsageError(f"{given} is a directory", f"write --output {given / 'run.parquet'}")
-        if given.exists() and not overwrite:
-            raise UsageError(f"{given} is there already", "add --overwrite, or another --output")
-        return given
-    stem = datetime.datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    stem = f"{stem}-{name}" if name else stem
-    path = RESULTS / f"{stem}.parquet"
-    number = 2
-    while path.exists() or path.with_name(path.name + ".partial").exists():
-        path, number = RESULTS / f"{stem}-{number}.parquet", number + 1
-    return path
 
 
 def _explain_failure(outcome: Outcome) -> None:

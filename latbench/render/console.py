@@ -11,7 +11,17 @@ PIPED_WIDTH: Final = 140
 """Cells of a line that goes to a file or a pipe: one row a hop, so that `grep kafka` finds it."""
 
 
-class _AsciiConsole(Console):
+class _OpenConsole(Console):
+    """A console that says so when its reader has gone.
+
+    Rich's own ends the process there (`SystemExit`), and with it a run that could go on.
+    """
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+class _AsciiConsole(_OpenConsole):
     """A console whose terminal knows ASCII only, whatever its stream could encode."""
 
     @property
@@ -26,7 +36,7 @@ def open_console(stream: IO[str], environ: Mapping[str, str]) -> Console:
     takes UTF-8 for such a locale (PEP 538 and 540). `NO_COLOR` and `FORCE_COLOR` are Rich's.
     """
     locale = environ.get("LC_ALL") or environ.get("LANG", "")
-    kind = _AsciiConsole if locale in {"C", "POSIX"} else Console
+    kind = _AsciiConsole if locale in {"C", "POSIX"} else _OpenConsole
     is_wide = not stream.isatty() and not environ.get("COLUMNS", "").isdigit()
     return kind(
         file=stream,

@@ -23,8 +23,8 @@ from latbench.tick import decode_relayed
 _POLL_S: Final = 0.1
 _BATCH: Final = 1000
 _SEEN_TICKS: Final = 1 << 22
-"""A tick that comes again is known as a duplicate for a billion ticks: one byte for each of the
-last four million, holding which of 255 rounds of the array it was seen in."""
+"""A tick that comes again is known as a duplicate for the next four million ticks: one byte for
+each of them, holding which of 255 rounds of the array it was last seen in."""
 
 
 def run(plan: StagePlan, supervisor: Supervisor, rings: dict[str, RingWriter]) -> None:
