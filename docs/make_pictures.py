@@ -6,6 +6,7 @@ The pictures are `docs/pictures/live.svg`, the live view late in the run, and
 
 from __future__ import annotations
 
+import datetime
 import sys
 import tempfile
 from pathlib import Path
@@ -54,10 +55,11 @@ def main() -> None:
     live = draw_svg(Frame(late[0]), title=command, width=WIDTH)
     (PICTURES / "live.svg").write_text(live)
     findings = [(str(severity(found)), describe(found)) for found in outcome.result.findings]
+    started_s = outcome.result.started_unix_ns // NS_PER_S
+    stem = datetime.datetime.fromtimestamp(started_s, datetime.UTC).strftime("%Y%m%d-%H%M%S")
+    file = f"bench-results/{stem}.parquet"
     report = draw_svg(
-        Report(outcome.result, findings, "bench-results/20261124-120000.parquet"),
-        title="latbench report bench-results/20261124-120000.parquet",
-        width=WIDTH,
+        Report(outcome.result, findings, file), title=f"latbench report {file}", width=WIDTH
     )
     (PICTURES / "report.svg").write_text(report)
 

@@ -87,4 +87,5 @@ def draw_svg(renderable: RenderableType, *, title: str, width: int = 140) -> str
         _environ={},
     )
     console.print(renderable)
+    console.print()  # room for the last line's descenders
     return console.export_svg(title=title, theme=THEME, code_format=_FORMAT)
