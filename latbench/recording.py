@@ -55,8 +55,6 @@ class RelayCounter(enum.IntEnum):
     BACKPRESSURE_NS = 2
     REFUSED = 3
     """Ticks that the producer would not take (too large, for one)."""
-    CLIENTS = 4
-    """WebSocket connections now."""
 
 
 class AckCounter(enum.IntEnum):

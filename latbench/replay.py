@@ -77,8 +77,6 @@ class ReplaySummary:
     """From the first message to the latest."""
     symbols: tuple[str, ...]
     """In order of first occurrence; "" among them where messages name none."""
-    largest_document_bytes: int
-    """Without the closing brace."""
 
 
 def scan(path: Path) -> ReplaySummary:
@@ -88,7 +86,7 @@ def scan(path: Path) -> ReplaySummary:
     wrong or a row is malformed, and where no message is in it.
     """
     form = recognise(path)
-    messages = skipped = largest_bytes = 0
+    messages = skipped = 0
     first_ns = latest_ns = -1
     symbols: dict[str, None] = {}
     for batch in read_recorded(path):
@@ -100,7 +98,6 @@ def scan(path: Path) -> ReplaySummary:
         messages += len(batch.unix_ns)
         latest_ns = max(latest_ns, *batch.unix_ns)
         symbols.update(dict.fromkeys(batch.symbols))
-        largest_bytes = max(largest_bytes, *map(len, batch.documents))
     if not messages:
         raise UsageError(f"{path} holds no message", _FORMS)
     return ReplaySummary(
@@ -109,7 +106,6 @@ def scan(path: Path) -> ReplaySummary:
         skipped=skipped,
         span_ns=latest_ns - first_ns,
         symbols=tuple(symbols),
-        largest_document_bytes=largest_bytes,
     )
 
 
