@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from types import FrameType
 
 
@@ -15,20 +14,15 @@ def main() -> None:
         from latbench.stages.entry import run_stage  # noqa: PLC0415
 
         run_stage()
-    # Half a second of imports, in which a KeyboardInterrupt shows a traceback or, raised within a
-    # callback of the interpreter, is lost (seen once in CI); nothing is begun yet, so just end.
-    # A shell that started this in the background has Ctrl-C ignored, which stays so.
-    by_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if by_default:
+    # A KeyboardInterrupt shows a traceback while libraries are imported, and raised within a
+    # callback of the interpreter it is lost (both seen). Until a run takes the signals over,
+    # nothing is begun that would have to be put right, so just end. A shell that started this in
+    # the background has Ctrl-C ignored, which stays so.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _quit)
     from latbench.cli import run_cli  # noqa: PLC0415
 
-    if by_default:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        run_cli()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_cli()
 
 
 def _quit(number: int, frame: FrameType | None) -> None:
