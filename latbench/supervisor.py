@@ -8,29 +8,22 @@ from __future__ import annotations
 import secrets
 import signal
 from collections.abc import Callable
-from itertools import cycle
 from types import FrameType
 from typing import Final
 
 import msgspec
 
-from latbench import broker, environment
+from latbench import environment
 from latbench.assignment import Assignment
 from latbench.clock import NS_PER_MS, NS_PER_S, WallAnchor, monotonic_ns
 from latbench.collector import Collector, Rings
 from latbench.conclude import conclude
-from latbench.control import Ready, Start, Stop, Work
+from latbench.control import Start, Stop
 from latbench.errors import LatbenchError
-from latbench.plan import (
-    BrokerPlan,
-    ConsumerPlan,
-    GeneratorPlan,
-    RelayPlan,
-)
+from latbench.launch import Detour, Launch, Straight
 from latbench.processes import Crew
-from latbench.result import BrokerFacts, RunResult, RunStatus, Snapshot, StageSnapshot
+from latbench.result import RunResult, RunStatus, Snapshot, StageSnapshot
 from latbench.spool import Preface, SpoolReader, SpoolWriter, Tally, spool_path
-from latbench.units import format_duration
 
 DRAIN_INTERVAL_NS: Final = 50 * NS_PER_MS
 VIEW_INTERVAL_NS: Final = 250 * NS_PER_MS
@@ -39,7 +32,6 @@ TALLY_INTERVAL_NS: Final = NS_PER_S
 START_LEAD_NS: Final = 150 * NS_PER_MS
 """From the word to start until the first tick is due: the generator prepares its first block."""
 
-READY_TIMEOUT_NS: Final = 30 * NS_PER_S
 CUT_SHORT_DRAIN_NS: Final = 2 * NS_PER_S
 """How long a run that was interrupted or failed waits without progress for ticks on their way."""
 FAILURE_SETTLE_S: Final = 0.2
@@ -66,15 +58,16 @@ class Interrupted(Exception):  # noqa: N818 (an outcome, not an error)
         self.signum = signum
 
 
-def run(assignment: Assignment, observe: Observer) -> Outcome:
+def run(assignment: Assignment, observe: Observer, detour: Detour | None = None) -> Outcome:
     """Make the run; its result file lies at `assignment.output` afterwards.
 
+    `detour` leads the stages' connections over something else than the straight way.
     Raises `LatbenchError` when the run could not begin or its result not be written, `Interrupted`
     when a signal came before the first tick. Whatever happens no process is left running.
     """
     with _Signals() as signals:
         spool = SpoolWriter(spool_path(assignment.output))
-        session = _Session(assignment, spool, signals, observe)
+        session = _Session(assignment, spool, signals, observe, detour or Straight())
         try:
             session.start()
         except BaseException:
@@ -118,13 +111,19 @@ class _Session:
     """The state of a run that goes on."""
 
     def __init__(
-        self, assignment: Assignment, spool: SpoolWriter, signals: _Signals, observe: Observer
+        self,
+        assignment: Assignment,
+        spool: SpoolWriter,
+        signals: _Signals,
+        observe: Observer,
+        detour: Detour,
     ) -> None:
         self.assignment = assignment
         self.config = assignment.config
         self.spool = spool
         self.signals = signals
         self.observe = observe
+        self.detour = detour
         self.run_id = secrets.token_hex(4)
         self.phase = "starting"
         self.start_ns = 0
@@ -141,14 +140,13 @@ class _Session:
 
     def start(self) -> None:
         """Start all stages and wait until each is ready; then the first tick is due."""
-        names = ["broker"] if self.config.is_embedded else []
-        # all at once: each takes 100 to 200 ms to import its libraries
-        for name in [*names, "relay", "consumer", "generator"]:
-            self.crew.hire(name, self._rings.descriptors_of(name), self.spool.log_path(name))
-        self._rings.close_descriptors()
-        facts = self._prepare_broker()
+        launch = Launch(
+            self.assignment, self.crew, self.run_id, self.detour, self._hear_until_signalled
+        )
+        launch.hire(self._rings, self.spool)
+        facts = launch.prepare_broker()
         described = environment.describe()
-        self._give_work(facts)
+        launch.give_work(facts)
         self.start_ns = monotonic_ns() + START_LEAD_NS
         anchor = WallAnchor.take()
         self.spool.write_preface(
@@ -165,73 +163,12 @@ class _Session:
         self.collector.begin(self.start_ns, self.start_ns + self.config.warmup_ns)
         for stage in self.crew.members.values():
             stage.send(Start(start_ns=self.start_ns, anchor=anchor))
+        self.detour.begin(self.start_ns)
 
-    def _prepare_broker(self) -> BrokerFacts:
-        bootstrap = self.config.broker
-        if self.config.is_embedded:
-            self.crew["broker"].send(Work(BrokerPlan(run_id=self.run_id)))
-            bootstrap = self._ready("broker").bootstrap
-        return broker.prepare_topic(self.config, bootstrap)
-
-    def _give_work(self, facts: BrokerFacts) -> None:
-        """Tell each stage what to do; the generator last, for it needs the relay's port."""
-        config = self.config
-        pinned = dict(zip(("generator", "relay", "consumer"), cycle(config.pin), strict=False))
-        consumer = ConsumerPlan(
-            run_id=self.run_id,
-            cpu=pinned.get("consumer"),
-            topic=config.topic,
-            partitions=facts.partitions,
-            consumer=broker.consumer_properties(config, facts.bootstrap),
-        )
-        relay = RelayPlan(
-            run_id=self.run_id,
-            cpu=pinned.get("relay"),
-            host=config.ws_host,
-            port=config.ws_port,
-            ws_engine=config.ws_engine,
-            topic=config.topic,
-            producer=broker.producer_properties(config, facts.bootstrap),
-            partitions=facts.partitions if config.is_embedded else None,
-        )
-        self.crew["consumer"].send(Work(consumer))
-        self.crew["relay"].send(Work(relay))
-        generator = GeneratorPlan(
-            run_id=self.run_id,
-            cpu=pinned.get("generator"),
-            url=f"ws://{_dialled(config.ws_host)}:{self._ready('relay').port}/",
-            ws_engine=config.ws_engine,
-            source=self.assignment.source,
-            horizon_ns=self.assignment.horizon_ns,
-        )
-        self.crew["generator"].send(Work(generator))
-        self._ready("consumer")
-        self._ready("generator")
-
-    def _ready(self, name: str) -> Ready:
-        """Wait until a stage is ready."""
-        stage = self.crew[name]
-        deadline_ns = monotonic_ns() + READY_TIMEOUT_NS
-        while stage.ready is None:
-            self._hear(0.05)
-            failure = self.crew.failure()
-            if failure is not None:
-                raise self._with_log(failure)
-            if self.signals.first:
-                raise Interrupted(self.signals.first)
-            if monotonic_ns() > deadline_ns:
-                raise LatbenchError(
-                    f"the {name} is not ready after {format_duration(READY_TIMEOUT_NS)}",
-                    "; ".join(stage.log_tail()) or "its log is empty",
-                )
-        return stage.ready
-
-    def _with_log(self, failure: LatbenchError) -> LatbenchError:
-        """A stage that died before the run began: its log goes with the spool, so quote it."""
-        first = self.crew.broken[0]
-        if first.failed is None:
-            failure.hint = "its log ends: " + ("; ".join(first.log_tail()) or "(empty)")
-        return failure
+    def _hear_until_signalled(self, timeout_s: float) -> None:
+        self._hear(timeout_s)
+        if self.signals.first:
+            raise Interrupted(self.signals.first)
 
     # --- going on -----------------------------------------------------------------------------
 
@@ -367,12 +304,3 @@ class _Session:
 
 def _look_away(snapshot: Snapshot) -> None:
     del snapshot
-
-
-def _dialled(host: str) -> str:
-    """The address to reach a listener on `host` from this machine, as a URL writes it."""
-    if host in {"0.0.0.0", ""}:  # noqa: S104 (every address: one of them is loopback)
-        return "127.0.0.1"
-    if host == "::":
-        return "[::1]"
-    return f"[{host}]" if ":" in host else host

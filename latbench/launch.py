@@ -1,0 +1,160 @@
+"""Bringing a run up: start all stages, tell each its work, wait until each is ready."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import cycle
+from typing import Final, Protocol
+
+from latbench import broker
+from latbench.assignment import Assignment
+from latbench.clock import NS_PER_S, monotonic_ns
+from latbench.collector import Rings
+from latbench.control import Ready, Work
+from latbench.errors import LatbenchError
+from latbench.plan import BrokerPlan, ConsumerPlan, GeneratorPlan, RelayPlan
+from latbench.processes import Crew
+from latbench.result import BrokerFacts
+from latbench.spool import SpoolWriter
+from latbench.units import format_duration
+
+READY_TIMEOUT_NS: Final = 30 * NS_PER_S
+
+
+class Detour(Protocol):
+    """Ways that lead to the same ends with something in between: a proxy of known delay, say."""
+
+    def relay(self, host: str, port: int) -> tuple[str, int]:
+        """Where the generator is to connect instead of to the relay's address."""
+
+    def producer(self, bootstrap: str) -> str:
+        """Where the relay's producer is to find the broker."""
+
+    def consumer(self, bootstrap: str) -> str:
+        """Where the consumer is to find the broker."""
+
+    def begin(self, start_ns: int) -> None:
+        """The first tick is due at `start_ns`."""
+
+
+class Straight:
+    """No detour."""
+
+    def relay(self, host: str, port: int) -> tuple[str, int]:
+        """The relay itself."""
+        return host, port
+
+    def producer(self, bootstrap: str) -> str:
+        """The broker itself."""
+        return bootstrap
+
+    def consumer(self, bootstrap: str) -> str:
+        """The broker itself."""
+        return bootstrap
+
+    def begin(self, start_ns: int) -> None:
+        """Nothing to do."""
+
+
+class Launch:
+    """The beginning of a run."""
+
+    def __init__(
+        self,
+        assignment: Assignment,
+        crew: Crew,
+        run_id: str,
+        detour: Detour,
+        hear: Callable[[float], None],
+    ) -> None:
+        self._assignment = assignment
+        self._config = assignment.config
+        self._crew = crew
+        self._run_id = run_id
+        self._detour = detour
+        self._hear = hear
+
+    def hire(self, rings: Rings, spool: SpoolWriter) -> None:
+        """Start all processes at once: each takes 100 to 200 ms to import its libraries."""
+        names = ["broker"] if self._config.is_embedded else []
+        for name in [*names, "relay", "consumer", "generator"]:
+            self._crew.hire(name, rings.descriptors_of(name), spool.log_path(name))
+        rings.close_descriptors()
+
+    def prepare_broker(self) -> BrokerFacts:
+        """The broker, ready with its topic."""
+        bootstrap = self._config.broker
+        if self._config.is_embedded:
+            self._crew["broker"].send(Work(BrokerPlan(run_id=self._run_id)))
+            bootstrap = self._ready("broker").bootstrap
+        return broker.prepare_topic(self._config, bootstrap)
+
+    def give_work(self, facts: BrokerFacts) -> None:
+        """Tell each stage what to do; the generator last, for it needs the relay's port."""
+        config = self._config
+        pinned = dict(zip(("generator", "relay", "consumer"), cycle(config.pin), strict=False))
+        consumer = ConsumerPlan(
+            run_id=self._run_id,
+            cpu=pinned.get("consumer"),
+            topic=config.topic,
+            partitions=facts.partitions,
+            consumer=broker.consumer_properties(config, self._detour.consumer(facts.bootstrap)),
+        )
+        relay = RelayPlan(
+            run_id=self._run_id,
+            cpu=pinned.get("relay"),
+            host=config.ws_host,
+            port=config.ws_port,
+            ws_engine=config.ws_engine,
+            topic=config.topic,
+            producer=broker.producer_properties(config, self._detour.producer(facts.bootstrap)),
+            partitions=facts.partitions if config.is_embedded else None,
+        )
+        self._crew["consumer"].send(Work(consumer))
+        self._crew["relay"].send(Work(relay))
+        host, port = self._detour.relay(_reachable(config.ws_host), self._ready("relay").port)
+        generator = GeneratorPlan(
+            run_id=self._run_id,
+            cpu=pinned.get("generator"),
+            url=f"ws://{_in_url(host)}:{port}/",
+            ws_engine=config.ws_engine,
+            source=self._assignment.source,
+            horizon_ns=self._assignment.horizon_ns,
+        )
+        self._crew["generator"].send(Work(generator))
+        self._ready("consumer")
+        self._ready("generator")
+
+    def _ready(self, name: str) -> Ready:
+        """Wait until a stage is ready."""
+        stage = self._crew[name]
+        deadline_ns = monotonic_ns() + READY_TIMEOUT_NS
+        while stage.ready is None:
+            self._hear(0.05)
+            failure = self._crew.failure()
+            if failure is not None:
+                raise self._with_log(failure)
+            if monotonic_ns() > deadline_ns:
+                raise LatbenchError(
+                    f"the {name} is not ready after {format_duration(READY_TIMEOUT_NS)}",
+                    "; ".join(stage.log_tail()) or "its log is empty",
+                )
+        return stage.ready
+
+    def _with_log(self, failure: LatbenchError) -> LatbenchError:
+        """A stage that died before the run began: its log goes with the spool, so quote it."""
+        first = self._crew.broken[0]
+        if first.failed is None:
+            failure.hint = "its log ends: " + ("; ".join(first.log_tail()) or "(empty)")
+        return failure
+
+
+def _reachable(host: str) -> str:
+    """An address that reaches a listener on `host` from this machine."""
+    if host in {"0.0.0.0", ""}:  # noqa: S104 (every address: one of them is loopback)
+        return "127.0.0.1"
+    return "::1" if host == "::" else host
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
