@@ -9,11 +9,14 @@ import msgspec
 
 from latbench.config import RunConfig
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Of the result file.
 
 1 (0.1.0): one row a tick sent; metadata `latbench` holds a `RunResult` as JSON, `latbench.hdr` the
 hops' histograms (HdrHistogram V2, compressed, base64) by name.
+2 (0.1.0): column `stall`; `latbench.hdr` has `hiccup`, too; metadata `latbench.samples` holds what
+was sampled once a second (an Arrow stream, base64); `RunResult` has its members from `warmup_ns`
+on, `Finding` has `allowed`.
 """
 
 
@@ -91,11 +94,98 @@ class TailShare(msgspec.Struct, frozen=True, kw_only=True):
     """Mean of each of the four parts over these ticks."""
 
 
+class StallFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """What the machine's own stalls did to the measured ticks.
+
+    A stall is a wake-up of a hiccup meter that came `threshold_ns` late or more. A tick overlaps it
+    when it was in that process's hands, or waited for them, at the time.
+    """
+
+    threshold_ns: int
+    count: int
+    """Stalls of all processes within the measured span."""
+    ticks: int
+    """Measured ticks that overlap one or more."""
+    tail_ticks: int
+    """Of the ticks from end-to-end p99 up (`TailShare`), those that overlap; 0 without p99."""
+    without: HopSummary
+    """`end_to_end` over the ticks that overlap none."""
+
+
+class ProcessFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """One process of the run over the measured span."""
+
+    process: str
+    """`supervisor` or a stage's name."""
+    span_ns: int
+    """Between the first and the last of its samples; 0 where there are fewer than two."""
+    cpu_ns: int
+    """CPU time, user and system, of all its threads."""
+    involuntary_switches: int
+    """How often the kernel took the CPU away from one of its threads."""
+    voluntary_switches: int
+    minor_faults: int
+    major_faults: int
+    """Page faults: without and with reading from a disk."""
+    rss_bytes: int
+    """Resident memory at the end."""
+    peak_rss_bytes: int
+    """The most it ever had."""
+    descriptors: int
+    """Open at the end."""
+    hiccups: HopSummary | None
+    """How late its meter's thread woke; None without one."""
+
+    @property
+    def cpu_share(self) -> float:
+        """CPUs in use on average: 1.0 is one of them fully."""
+        return self.cpu_ns / self.span_ns if self.span_ns else 0.0
+
+
+class MachineFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """All CPUs of the machine over the measured span, as shares of their time (0 to 1)."""
+
+    busy: float
+    steal: float
+    """Taken by the hypervisor for other virtual machines."""
+    iowait: float
+
+
+class ClientFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """Where time goes inside the Kafka clients, by librdkafka's own statistics.
+
+    Means are exact over the measured span (sums over counts), maxima are the greatest of any
+    second; None where nothing was counted. From the producer, apart from `fetch_…`.
+    """
+
+    queue_mean_ns: float | None
+    """A message from `produce` until its request is made: linger, and waiting for the request
+    before (`int_latency`)."""
+    queue_max_ns: int | None
+    send_mean_ns: float | None
+    """A request from being made until it is written to the socket (`outbuf_latency`)."""
+    send_max_ns: int | None
+    ack_mean_ns: float | None
+    """From a produce request sent to its answer: network, broker, replication (`rtt`)."""
+    ack_max_ns: int | None
+    throttle_mean_ns: float | None
+    """How long the broker said to wait, over the answers that said so or not (`throttle`)."""
+    throttle_max_ns: int | None
+    batches: int
+    batch_messages: float | None
+    """Messages a batch, on average."""
+    batch_bytes: float | None
+    fetch_mean_ns: float | None
+    """From a fetch request sent to its answer: mostly waiting for data to come."""
+
+
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """A fact that a reader of the figures should know; `latbench.findings` has the prose."""
 
     code: str
     values: dict[str, int | float | str] = {}
+    allowed: bool = False
+    """Accepted knowingly, by `--allow`: it doesn't make the run invalid."""
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,6 +243,23 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...]
     said: tuple[str, ...] = ()
     """What the stages had to tell while it went on, the first few."""
+    warmup_ns: int | None = None
+    """How long the warm-up was; None: as `config` says (schema 1)."""
+    hiccups: HopSummary | None = None
+    """How late the wake-ups of all processes' hiccup meters came, together."""
+    stalls: StallFigures | None = None
+    processes: tuple[ProcessFigures, ...] = ()
+    machine: MachineFigures | None = None
+    client: ClientFigures | None = None
+    own_cost_ns: dict[str, int] = {}
+    """By stage: what latbench's own stamping and recording of one tick takes, measured on this
+    machine before the first tick."""
+    lost_ranges: tuple[tuple[int, int], ...] = ()
+    """The first 100 runs of neighbouring `seq` that were lost: first and last of each."""
+    lost_range_count: int = 0
+    """How many such runs there are."""
+    advice: tuple[Finding, ...] = ()
+    """What to change; `latbench.advice` has the prose."""
 
     def hop(self, name: str) -> HopSummary:
         """The summary of the hop called `name`."""
@@ -167,6 +274,9 @@ class StageSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     """`starting`, `ready`, `running`, `done`, `died`."""
     note: str = ""
+    cpu_share: float | None = None
+    """Of one CPU, over the last second; None: not known yet."""
+    rss_bytes: int = 0
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,3 +304,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     stages: tuple[StageSnapshot, ...]
     messages: tuple[str, ...] = ()
     """What should be said now (back-pressure began, …)."""
+    hiccups: HopSummary | None = None
+    """Wake-ups of all hiccup meters since the measuring began."""
+    is_warmup_open: bool = False
+    """In the warm-up of `--warmup auto`: nobody knows yet how long it will be."""

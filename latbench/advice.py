@@ -1,0 +1,143 @@
+"""What to change: plain advice, each piece tied to a measured time.
+
+Like a finding, a piece of advice is stored as a code and its values; the prose stands here.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from latbench.config import RunConfig
+from latbench.result import ClientFigures, Finding, HopSummary, ProcessFigures
+from latbench.tick import HOP_BY_NAME, PARTS
+from latbench.units import format_latency
+
+WORTH_SAYING: Final = 0.2
+"""Of the mean of `end_to_end` (or of the hop): less is not worth anybody's time."""
+SATURATED: Final = 0.85
+"""Of a CPU: a process busier than that queues what comes to it (M/D/1: the mean wait passes three
+service times)."""
+
+
+class Advice(enum.StrEnum):
+    """Every piece of advice there is."""
+
+    LINGER = "linger-holds-ticks"
+    QUEUE = "ticks-wait-for-the-request-before"
+    BROKER = "broker-answers-slowly"
+    THROTTLE = "broker-throttles"
+    SATURATED = "process-saturated"
+    GENERATOR = "generator-late"
+    MOCK_FETCH = "mock-fetch-wait"
+
+
+_PROSE: Final[Mapping[Advice, str]] = {
+    Advice.LINGER: (
+        "linger ({linger_ms:g} ms) holds each tick {held} of the {hop} hop's {mean}: a lower "
+        "--linger saves up to that, for more requests"
+    ),
+    Advice.QUEUE: (
+        "each tick waits {held} of the {hop} hop's {mean} in the producer, for the request before "
+        "it to be answered ({ack}): --linger 1 makes fewer requests"
+    ),
+    Advice.BROKER: (
+        "the broker takes {held} to answer a produce request, of the {hop} hop's {mean}: look at "
+        "its disk, its replicas and --acks"
+    ),
+    Advice.THROTTLE: (
+        "the broker throttles the producer by {held} a request on average: raise its quota, or "
+        "lower the rate"
+    ),
+    Advice.SATURATED: (
+        "the {process} uses {percent:.0f} % of a CPU, so what comes to it queues: lower the rate, "
+        "or give it a CPU of its own with --pin"
+    ),
+    Advice.GENERATOR: (
+        "{held} of the total's {mean} is the generator being late: it does not get its CPU in "
+        "time; free one, or --pin"
+    ),
+    Advice.MOCK_FETCH: (
+        "{held} of the total's {mean} is the mock broker's fetch cycle: only a Kafka tells more "
+        "(--broker host:port)"
+    ),
+}
+
+
+def describe(advice: Finding) -> str:
+    """A piece of advice in words, on one line."""
+    try:
+        prose = _PROSE[Advice(advice.code)]
+    except ValueError:
+        return f"{advice.code}: {advice.values}"
+    values: dict[str, object] = dict(advice.values)
+    for name in ("held", "mean", "ack"):
+        if name in values:
+            values[name] = format_latency(float(advice.values[name]))
+    try:
+        return prose.format(**values)
+    except (KeyError, ValueError):  # written by a version that gave other values
+        return f"{advice.code}: {advice.values}"
+
+
+def advise(
+    config: RunConfig,
+    hops: tuple[HopSummary, ...],
+    client: ClientFigures | None,
+    processes: tuple[ProcessFigures, ...],
+) -> tuple[Finding, ...]:
+    """What would make the run's latency lower, the largest part first."""
+    means = {summary.hop: summary.mean_ns for summary in hops if summary.count}
+    if not means.get("end_to_end"):
+        return ()
+    found = [*_of_parts(config, means), *_of_client(config, means, client)]
+    found.sort(key=lambda piece: -float(piece.values["held"]))
+    return (*_of_processes(processes), *found)
+
+
+def _piece(code: Advice, **values: float | str) -> Finding:
+    return Finding(code=code, values=dict(values))
+
+
+def _of_processes(processes: tuple[ProcessFigures, ...]) -> Iterator[Finding]:
+    for each in processes:
+        if each.cpu_share > SATURATED:
+            share = round(each.cpu_share * 100, 1)
+            yield _piece(Advice.SATURATED, process=each.process, percent=share)
+
+
+def _of_parts(config: RunConfig, means: Mapping[str, float]) -> Iterator[Finding]:
+    total_ns = means["end_to_end"]
+    largest = max((hop.name for hop in PARTS), key=lambda name: means.get(name, 0.0))
+    held_ns = means.get(largest, 0.0)
+    if held_ns < WORTH_SAYING * total_ns:
+        return
+    if largest == "schedule":
+        yield _piece(Advice.GENERATOR, held=held_ns, mean=total_ns)
+    elif largest == "kafka" and config.is_embedded:
+        yield _piece(Advice.MOCK_FETCH, held=held_ns, mean=total_ns)
+
+
+def _of_client(
+    config: RunConfig, means: Mapping[str, float], client: ClientFigures | None
+) -> Iterator[Finding]:
+    kafka_ns = means.get("kafka", 0.0)
+    if client is None or not kafka_ns:
+        return
+    worth_ns = WORTH_SAYING * kafka_ns
+    hop = HOP_BY_NAME["kafka"].name
+    queue_ns, ack_ns = client.queue_mean_ns or 0.0, client.ack_mean_ns or 0.0
+    lingered_ns = min(config.linger_ms * 1e6, queue_ns)
+    # what is not linger is the request in flight: librdkafka counts both as one
+    if lingered_ns > worth_ns:
+        yield _piece(
+            Advice.LINGER, linger_ms=config.linger_ms, held=lingered_ns, hop=hop, mean=kafka_ns
+        )
+    elif queue_ns > worth_ns:
+        yield _piece(Advice.QUEUE, held=queue_ns, hop=hop, mean=kafka_ns, ack=ack_ns)
+    if ack_ns > worth_ns and not config.is_embedded and ack_ns > queue_ns:
+        yield _piece(Advice.BROKER, held=ack_ns, hop=hop, mean=kafka_ns)
+    throttled_ns = client.throttle_mean_ns or 0.0
+    if throttled_ns > 0:
+        yield _piece(Advice.THROTTLE, held=throttled_ns)
