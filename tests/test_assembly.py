@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latbench import assembly
-from latbench.assembly import MISSING, TABLE_COLUMNS, assemble
+from latbench.assembly import BLOCK_TICKS, MISSING, TABLE_COLUMNS, Assembly, assemble
 from latbench.recording import ACKS, COLUMNS, CONSUMER, GENERATOR, RELAY
 from latbench.ring import Rows
 from tests.rows import make_rows, make_stamps, without
@@ -120,3 +120,49 @@ def test_a_gap_of_a_whole_block_gives_no_table() -> None:
 
 def test_no_rows_give_no_table() -> None:
     assert not list(assemble(make_rows(make_stamps(0))))
+
+
+WILD = (2**62, 2**63 - 1, 9 * BLOCK_TICKS)
+
+
+def forged(rows: Mapping[str, Rows], seqs: Sequence[int]) -> dict[str, Rows]:
+    """With ticks that the generator never sent, recorded early by all other rings."""
+    more = dict(rows)
+    for ring in (RELAY, ACKS, CONSUMER):
+        added = np.array([[seq, *[7] * (len(COLUMNS[ring]) - 1)] for seq in seqs], dtype=np.int64)
+        more[ring] = np.concatenate((more[ring][:3], added, more[ring][3:]))
+    return more
+
+
+def test_a_forged_seq_beyond_all_measure_costs_a_block_and_not_all_between() -> None:
+    rows = forged(make_rows(make_stamps(10)), WILD)
+    tables = [table.columns["seq"].tolist() for table in assemble(rows)]
+    assert tables == [list(range(10)), *([seq] for seq in sorted(WILD))]
+    assert joined(rows, block=4, chunk=5) == join_plainly(rows)
+
+
+@pytest.mark.parametrize("chunk", [3, 1 << 15])
+def test_a_seq_that_was_never_sent_is_a_strangers_and_no_tick(chunk: int) -> None:
+    rows = make_rows(make_stamps(1000))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(assembly, "_CHUNK_ROWS", chunk)
+        join = Assembly(forged(rows, (*WILD, 1000)), sent=1000)
+        (table,) = join.tables()
+    (plain,) = assemble(rows)
+    assert join.strangers == 4
+    for name in TABLE_COLUMNS:
+        assert (table.columns[name] == plain.columns[name]).all()
+
+
+def test_ticks_that_found_the_generators_ring_full_are_no_strangers() -> None:
+    rows = without(make_rows(make_stamps(10)), GENERATOR, [4, 8, 9])
+    join = Assembly(forged(rows, WILD), sent=10)
+    (table,) = join.tables()
+    assert table.columns["seq"].tolist() == list(range(10))
+    assert join.strangers == len(WILD)
+
+
+def test_nothing_but_strangers_give_no_table() -> None:
+    join = Assembly(forged(make_rows(make_stamps(0)), WILD), sent=0)
+    assert not list(join.tables())
+    assert join.strangers == len(WILD)
