@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -92,6 +93,10 @@ class TailShare(msgspec.Struct, frozen=True, kw_only=True):
     count: int
     mean_ns: dict[str, float]
     """Mean of each of the four parts over these ticks."""
+
+    def grows_most(self, means_ns: Mapping[str, float]) -> str:
+        """The part that differs most from its mean over all ticks."""
+        return max(self.mean_ns, key=lambda part: self.mean_ns[part] - means_ns[part])
 
 
 class StallFigures(msgspec.Struct, frozen=True, kw_only=True):

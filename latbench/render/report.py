@@ -279,7 +279,7 @@ def draw_shares(result: RunResult, width: int, ink: Ink) -> list[Line]:
 
 
 def _tail_words(tail: TailShare, means: dict[str, float]) -> str:
-    grown = max(means, key=lambda name: tail.mean_ns[name] - means[name])
+    grown = tail.grows_most(means)
     return (
         f"Slowest: the {format_count(tail.count)} ticks above end_to_end's p99, "
         f"{format_latency(tail.above_ns)}. What grows most in them is {grown}: "
