@@ -140,3 +140,43 @@ class RateFigures:
         """From the first due moment to one mean interval after the last: n ticks at the rate."""
         span_ns = self._last_due - self._first_due
         return span_ns * self.count // (self.count - 1) if self.count > 1 else span_ns
+
+
+class SecondMedians:
+    """The end-to-end median of each second, by when ticks were due; ticks come in order.
+
+    One number a second is kept, and the latencies of the second that is not over yet.
+    """
+
+    def __init__(self, from_ns: int) -> None:
+        self._from_ns = from_ns
+        self._medians: list[int] = []
+        self._second = 0
+        self._open: list[npt.NDArray[np.int64]] = []
+
+    def record(self, stamps: Stamps) -> None:
+        """Add ticks; those that were not consumed are passed over."""
+        whole = stamps["consumed_ns"] >= 0
+        due = stamps["due_ns"][whole]
+        if not due.size:
+            return
+        latency = stamps["consumed_ns"][whole] - due
+        seconds = (due - self._from_ns) // NS_PER_S
+        begins = np.flatnonzero(np.diff(seconds)) + 1
+        for values, second in zip(
+            np.split(latency, begins), seconds[np.append(0, begins)].tolist(), strict=True
+        ):
+            if second != self._second:
+                self._close()
+                self._second = second
+            self._open.append(values)
+
+    def _close(self) -> None:
+        if self._open:
+            values = np.concatenate(self._open)
+            self._medians.append(int(np.partition(values, values.size // 2)[values.size // 2]))
+            self._open = []
+
+    def whole_seconds(self) -> tuple[int, ...]:
+        """Those of all seconds but the last, which may be a part of one."""
+        return tuple(self._medians)

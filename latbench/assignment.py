@@ -52,7 +52,7 @@ def _simulated(config: RunConfig, output: Path) -> Assignment:
         Arrivals.POISSON: _POISSON_PEAK,
         Arrivals.BURST: BURST_ACTIVE_FACTOR,
     }
-    total_ns = config.warmup_ns + (config.duration_ns or DEFAULT_DURATION_NS)
+    total_ns = _longest_warmup_ns(config) + (config.duration_ns or DEFAULT_DURATION_NS)
     return Assignment(
         config=config,
         source=SimulatedSource(config.symbols, config.tick_rate_hz, config.arrivals, config.seed),
@@ -64,10 +64,20 @@ def _simulated(config: RunConfig, output: Path) -> Assignment:
     )
 
 
+def _longest_warmup_ns(config: RunConfig) -> int:
+    """One that ends by itself does so at a whole second after its limit."""
+    return config.warmup_ns + (2 * NS_PER_S if config.warmup_auto else 0)
+
+
 def _replayed(config: RunConfig, output: Path, summary: ReplaySummary) -> Assignment:
+    if config.warmup_auto and not config.loop:
+        raise UsageError(
+            "--warmup auto needs a source without end, a replay has one",
+            "add --loop, or write --warmup 10s",
+        )
     horizon_ns = None
     if config.duration_ns is not None or config.loop:
-        horizon_ns = config.warmup_ns + (config.duration_ns or DEFAULT_DURATION_NS)
+        horizon_ns = _longest_warmup_ns(config) + (config.duration_ns or DEFAULT_DURATION_NS)
     expected_ns, peak_rate_hz = horizon_ns, float(_UNPACED_PEAK_HZ)
     if not config.as_fast_as_possible:
         once_ns = int(summary.span_ns / config.speed)

@@ -15,19 +15,22 @@ from latbench.recording import (
     COLUMNS,
     CONSUMER,
     GENERATOR,
+    HICCUPS,
     RELAY,
     RINGS_OF_STAGE,
+    TICK_RINGS,
     AckCounter,
     ConsumerCounter,
     GeneratorCounter,
     RelayCounter,
 )
 from latbench.result import HopSummary
-from latbench.ring import RingReader, Rows, create_memory, ring_rows
+from latbench.ring import MIN_ROWS, RingReader, RingWriter, Rows, create_memory, ring_rows
 from latbench.spool import SpoolWriter, Tally
 from latbench.tick import HOPS
 
 HISTORY_S: Final = 60
+_NOT_YET: Final = 1 << 62
 
 
 class Rings:
@@ -36,7 +39,8 @@ class Rings:
     def __init__(self, peak_rate_hz: float) -> None:
         rows = ring_rows(peak_rate_hz)
         self._descriptors = {
-            ring: create_memory(len(columns), rows) for ring, columns in COLUMNS.items()
+            ring: create_memory(len(columns), rows if ring in TICK_RINGS else MIN_ROWS)
+            for ring, columns in COLUMNS.items()
         }
         self.readers = {
             ring: RingReader(self._descriptors[ring], len(columns))
@@ -46,6 +50,11 @@ class Rings:
     def descriptors_of(self, stage: str) -> list[int]:
         """What to hand to a stage's process."""
         return [self._descriptors[ring] for ring in RINGS_OF_STAGE[stage]]
+
+    def writer_of_supervisor(self) -> RingWriter:
+        """The ring for the supervisor's own hiccup meter; before the descriptors are closed."""
+        ring = HICCUPS["supervisor"]
+        return RingWriter(self._descriptors[ring], len(COLUMNS[ring]))
 
     def close_descriptors(self) -> None:
         """Once every stage has its own."""
@@ -60,18 +69,26 @@ class Collector:
     def __init__(self, readers: Mapping[str, RingReader], spool: SpoolWriter) -> None:
         self._readers = readers
         self._spool = spool
-        self._measured_from_ns = 0
+        self._measured_from_ns = _NOT_YET
+        self._meters = frozenset(HICCUPS.values())
         self._hops = HopFigures()
+        self._hiccups = Histogram()
         self._second = Histogram()
         self._second_ends_ns = 0
+        self._p50_per_second: deque[int] = deque(maxlen=HISTORY_S)
         self._p99_per_second: deque[int] = deque(maxlen=HISTORY_S)
+        self.seconds = 0
+        """Whole seconds since the start."""
         self._marks: deque[tuple[int, int, int]] = deque()
         self._visited_ns = self._taken_upto_ns = 0
 
-    def begin(self, start_ns: int, measured_from_ns: int) -> None:
-        """The run's first tick is due at `start_ns`; live figures are of ticks due from then on."""
-        self._measured_from_ns = measured_from_ns
+    def begin(self, start_ns: int) -> None:
+        """The run's first tick is due at `start_ns`."""
         self._second_ends_ns = start_ns + NS_PER_S
+
+    def measure_from(self, measured_from_ns: int) -> None:
+        """Live figures are of ticks due from then on; say so before the first of them is."""
+        self._measured_from_ns = measured_from_ns
 
     def drain(self, now_ns: int, *, last: bool = False) -> None:
         """Empty the rings; `last` when their writers have ended."""
@@ -85,6 +102,8 @@ class Collector:
             self._spool.append(ring, rows)
             if ring in {CONSUMER, ACKS}:
                 self._count(ring, rows)
+            elif ring in self._meters:
+                self._hiccups.record(rows[rows[:, 0] >= self._measured_from_ns, 1])
         self._close_seconds(now_ns)
 
     def _count(self, ring: str, rows: Rows) -> None:
@@ -106,7 +125,9 @@ class Collector:
 
     def _close_seconds(self, now_ns: int) -> None:
         while now_ns >= self._second_ends_ns > 0:
+            self._p50_per_second.append(self._second.value_at(50.0))
             self._p99_per_second.append(self._second.value_at(99.0))
+            self.seconds += 1
             self._second.clear()
             self._second_ends_ns += NS_PER_S
 
@@ -141,9 +162,9 @@ class Collector:
     @property
     def progress(self) -> int:
         """A number that grows whenever anything is recorded anywhere."""
-        return sum(self._recorded(ring) for ring in COLUMNS)
+        return sum(self._recorded(ring) for ring in TICK_RINGS)
 
-    def tally(self, source_skipped: int, said: tuple[str, ...]) -> Tally:
+    def tally(self) -> Tally:
         """The counters that no row tells, now."""
         generator = self._readers[GENERATOR].counters
         relay = self._readers[RELAY].counters
@@ -158,20 +179,27 @@ class Collector:
             relay_backpressure_ns=relay[RelayCounter.BACKPRESSURE_NS],
             generator_backpressure=generator[GeneratorCounter.BACKPRESSURE],
             generator_backpressure_ns=generator[GeneratorCounter.BACKPRESSURE_NS],
-            ring_overruns=sum(reader.overruns for reader in self._readers.values()),
-            source_skipped=source_skipped,
-            said=said,
+            # of ticks: a row of a hiccup meter that is missing makes no figure of a hop wrong
+            ring_overruns=sum(self._readers[ring].overruns for ring in TICK_RINGS),
+            consumer_errors=consumer[ConsumerCounter.ERRORS],
         )
-
-    @property
-    def consumer_errors(self) -> int:
-        """Errors that the Kafka consumer reported."""
-        return self._readers[CONSUMER].counters[ConsumerCounter.ERRORS]
 
     def summaries(self) -> tuple[HopSummary, ...]:
         """The hops' figures of the measured ticks so far."""
         span_ns = max(self._taken_upto_ns - self._measured_from_ns, 1)
         return tuple(summarise(hop.name, self._hops.histograms[hop.name], span_ns) for hop in HOPS)
+
+    def hiccups(self) -> HopSummary | None:
+        """Wake-ups of all hiccup meters since the measuring began."""
+        if not self._hiccups.count:
+            return None
+        span_ns = max(self._taken_upto_ns - self._measured_from_ns, 1)
+        return summarise("hiccup", self._hiccups, span_ns)
+
+    @property
+    def p50_per_second(self) -> tuple[int, ...]:
+        """End-to-end p50 of each of the last 60 whole seconds, by when ticks arrived."""
+        return tuple(self._p50_per_second)
 
     @property
     def p99_per_second(self) -> tuple[int, ...]:

@@ -7,14 +7,29 @@ from pathlib import Path
 
 import numpy as np
 
-from latbench import __version__
-from latbench.analysis import HopFigures, RateFigures, TailFigures
-from latbench.assembly import TickTable, assemble
+from latbench import __version__, client_statistics
+from latbench.advice import advise
+from latbench.analysis import HopFigures, RateFigures, SecondMedians, TailFigures, summarise
+from latbench.assembly import Assembly, TickTable
+from latbench.clock import NS_PER_MS, NS_PER_S
 from latbench.errors import LatbenchError, reason
-from latbench.findings import judge
+from latbench.histogram import Histogram
+from latbench.judging import Evidence, judge
+from latbench.losses import LostRanges
+from latbench.recording import (
+    CONSUMER_STATISTICS,
+    HICCUPS,
+    MACHINE,
+    PRODUCER_STATISTICS,
+    USAGE,
+)
 from latbench.result import Counts, RunResult, RunStatus
-from latbench.spool import SpoolReader, Tally
-from latbench.store import ResultWriter
+from latbench.ring import Rows
+from latbench.settling import find_drift
+from latbench.spool import ROW_FILES, SpoolReader, Tally
+from latbench.stalls import Mask, Stalls, StallTally, hiccup_histogram
+from latbench.store import ResultWriter, Samples
+from latbench.usage import machine_figures, process_figures
 
 
 def conclude(
@@ -25,31 +40,129 @@ def conclude(
     Memory is bounded by a block of ticks, whatever the run's length. The file appears under its
     name only when it is whole.
     """
-    preface = spool.preface
-    config = preface.config
-    measured_from_ns = preface.start_ns + config.warmup_ns
-    hops, tail, rate, counts = HopFigures(), TailFigures(), RateFigures(), _Counter()
     temporary = spool.path / "result.parquet"
     writer: ResultWriter | None = None
     try:
         if output:
-            writer = ResultWriter(temporary, preface.symbols)
-        for table in assemble(spool.rows()):
-            columns = table.columns
-            measured = columns["due_ns"] >= measured_from_ns
-            stamps = {
-                name: column[measured] for name, column in columns.items() if name.endswith("_ns")
-            }
-            hops.record(stamps)
-            tail.record(stamps)
-            rate.record(stamps)
-            counts.add(table, measured)
+            writer = ResultWriter(temporary, spool.preface.symbols)
+        conclusion = _Conclusion(spool)
+        for table in conclusion.assembly.tables():
+            warmup, stalled = conclusion.add(table)
             if writer:
-                writer.write(table, ~measured)
-        summaries = hops.summaries(rate.span_ns)
-        tally = spool.read_tally()
-        final_counts = counts.with_tally(tally)
-        result = RunResult(
+                writer.write(table, warmup, stalled)
+        result = conclusion.result(status, failure)
+        if writer and output:
+            writer.close(result, conclusion.histograms, conclusion.samples())
+            _publish(temporary, output)
+    except BaseException:
+        if writer:
+            writer.abandon()
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    return result
+
+
+class _Conclusion:
+    """Everything that is worked out from a spool while its ticks go by, in order."""
+
+    def __init__(self, spool: SpoolReader) -> None:
+        self.preface = spool.preface
+        self.rows = spool.rows()
+        self.tally = spool.read_tally()
+        self.assembly = Assembly(self.rows, self.tally.sent)
+        config, start_ns = self.preface.config, self.preface.start_ns
+        warmup_ns = self.tally.warmup_ns
+        self.warmup_ns = config.warmup_ns if warmup_ns is None else warmup_ns
+        self.from_ns = start_ns + self.warmup_ns
+        self.to_ns = self.from_ns
+        self.stalls = Stalls(self.rows)
+        self.hops, self.tail, self.rate = HopFigures(), TailFigures(), RateFigures()
+        self.stalled, self.seconds = StallTally(), SecondMedians(self.from_ns)
+        self.counts, self.lost = _Counter(), LostRanges()
+        self.hiccups = Histogram()
+
+    def add(self, table: TickTable) -> tuple[Mask, Mask]:
+        """Take ticks; which of them belong to the warm-up, and which overlap a stall."""
+        columns = table.columns
+        measured = columns["due_ns"] >= self.from_ns
+        stalled = self.stalls.overlap(columns)
+        stamps = {
+            name: column[measured] for name, column in columns.items() if name.endswith("_ns")
+        }
+        self.hops.record(stamps)
+        self.tail.record(stamps)
+        self.rate.record(stamps)
+        self.stalled.record(stamps, stalled[measured])
+        self.seconds.record(stamps)
+        self.counts.add(table, measured)
+        self.lost.add(table)
+        for name in ("sent_ns", "consumed_ns"):
+            self.to_ns = max(self.to_ns, int(stamps[name].max(initial=0)))
+        return ~measured, stalled
+
+    @property
+    def histograms(self) -> dict[str, Histogram]:
+        """What the file keeps, by hop; once `result` was made."""
+        return {**self.hops.histograms, "hiccup": self.hiccups}
+
+    def samples(self) -> dict[str, Samples]:
+        """What was sampled once a second, as the file keeps it."""
+        names = (USAGE, MACHINE, PRODUCER_STATISTICS, CONSUMER_STATISTICS)
+        return {
+            name: {
+                column: self._all(name)[:, number] for number, column in enumerate(ROW_FILES[name])
+            }
+            for name in names
+        }
+
+    def _all(self, name: str) -> Rows:
+        rows = self.rows[name]
+        return rows[: len(rows)]
+
+    def _statistics(self, ring: str) -> Rows:
+        """Rows of whole seconds within the measured span."""
+        rows = self._all(ring)
+        begins = self.from_ns + client_statistics.INTERVAL_MS * NS_PER_MS
+        return rows[(rows[:, 0] >= begins) & (rows[:, 0] <= self.to_ns + NS_PER_S)]
+
+    def result(self, status: RunStatus, failure: str) -> RunResult:
+        """All of it, once every tick has gone by."""
+        preface, config, rate, tally = self.preface, self.preface.config, self.rate, self.tally
+        summaries = self.hops.summaries(rate.span_ns)
+        tail = self.tail.summarise(next(hop for hop in summaries if hop.hop == "end_to_end"))
+        meters = {
+            process: hiccup_histogram(self.rows[ring], self.from_ns, self.to_ns)
+            for process, ring in HICCUPS.items()
+        }
+        for meter in meters.values():
+            self.hiccups.add(meter)
+        has_meters = self.hiccups.count > 0
+        hiccups = summarise("hiccup", self.hiccups, self.to_ns - self.from_ns)
+        stall_count = self.stalls.between(self.from_ns, self.to_ns)
+        processes = process_figures(self._all(USAGE), meters, self.from_ns, self.to_ns)
+        machine = machine_figures(self._all(MACHINE), self.from_ns, self.to_ns)
+        client = client_statistics.fold(
+            self._statistics(PRODUCER_STATISTICS), self._statistics(CONSUMER_STATISTICS)
+        )
+        counts = self.counts.with_tally(tally, self.assembly.strangers)
+        evidence = Evidence(
+            config=config,
+            environment=preface.environment,
+            broker=preface.broker,
+            counts=counts,
+            hops=summaries,
+            scheduled_hz=rate.scheduled_hz,
+            achieved_hz=rate.achieved_hz,
+            status=status,
+            consumer_errors=tally.consumer_errors,
+            hiccups=hiccups if has_meters else None,
+            machine=machine,
+            drift=find_drift(self.seconds.whole_seconds()),
+            warmup_ns=self.warmup_ns,
+            warmup_settled=tally.warmup_settled,
+        )
+        return RunResult(
             latbench=__version__,
             run_id=preface.run_id,
             status=status,
@@ -62,30 +175,22 @@ def conclude(
             config=config,
             environment=preface.environment,
             broker=preface.broker,
-            counts=final_counts,
+            counts=counts,
             hops=summaries,
-            tail=tail.summarise(next(hop for hop in summaries if hop.hop == "end_to_end")),
-            findings=judge(
-                config=config,
-                broker=preface.broker,
-                counts=final_counts,
-                hops=summaries,
-                scheduled_hz=rate.scheduled_hz,
-                achieved_hz=rate.achieved_hz,
-                status=status,
-            ),
+            tail=tail,
+            findings=judge(evidence),
             said=tally.said,
+            warmup_ns=self.warmup_ns,
+            hiccups=hiccups if has_meters else None,
+            stalls=self.stalled.summarise(rate.span_ns, stall_count, tail) if has_meters else None,
+            processes=processes,
+            machine=machine,
+            client=client,
+            own_cost_ns=preface.own_cost_ns,
+            lost_ranges=self.lost.ranges,
+            lost_range_count=self.lost.count,
+            advice=advise(config, summaries, client, processes),
         )
-        if writer and output:
-            writer.close(result, hops.histograms)
-            _publish(temporary, output)
-    except BaseException:
-        if writer:
-            writer.abandon()
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
-    return result
 
 
 def _publish(temporary: Path, output: Path) -> None:
@@ -109,7 +214,7 @@ class _Counter:
         self.acked += int(np.count_nonzero(columns["acked_ns"] >= 0))
         self.consumed += int(np.count_nonzero(columns["consumed_ns"] >= 0))
 
-    def with_tally(self, tally: Tally) -> Counts:
+    def with_tally(self, tally: Tally, strangers: int) -> Counts:
         return Counts(
             sent=self.sent,
             warmup=self.sent - self.measured,
@@ -120,7 +225,7 @@ class _Counter:
             lost=self.sent - self.consumed,
             duplicates=tally.duplicates,
             reordered=tally.reordered,
-            unknown=tally.unknown,
+            unknown=tally.unknown + strangers,
             malformed=tally.malformed,
             delivery_errors=tally.delivery_errors,
             relay_backpressure=tally.relay_backpressure,

@@ -31,6 +31,9 @@ MAX_SPEED: Final = 0.0
 DEFAULT_SYMBOLS: Final = ("NIFTY", "BANKNIFTY", "RELIANCE", "TCS")
 DEFAULT_DURATION_NS: Final = 60 * NS_PER_S
 DEFAULT_WARMUP_NS: Final = 2 * NS_PER_S
+AUTO: Final = "auto"
+MAX_AUTO_WARMUP_NS: Final = 120 * NS_PER_S
+"""A fresh broker's JVM took 20 to 40 s here; what has not settled by then will not."""
 
 _SECRET: Final = re.compile(r"pass(word|phrase)|secret|pem|jaas|oauthbearer\.config")
 _SYMBOL: Final = re.compile(r'[^\s,"\\\x00-\x1f]{1,32}')
@@ -69,6 +72,10 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     pin: tuple[int, ...] = ()
     drain_timeout_ns: int = 10 * NS_PER_S
     name: str = ""
+    warmup_auto: bool = False
+    """The warm-up goes on until the latency has settled, `warmup_ns` at most."""
+    allow: tuple[str, ...] = ()
+    """Findings that don't make the run invalid."""
 
     @property
     def is_replay(self) -> bool:

@@ -29,6 +29,12 @@ class Start(msgspec.Struct, frozen=True, tag="start"):
     anchor: WallAnchor
 
 
+class Until(msgspec.Struct, frozen=True, tag="until"):
+    """To the generator: ticks due at `due_ns` or later are not to be sent."""
+
+    due_ns: int
+
+
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
     """To a stage: finish what is begun, say `Done`, end."""
 
@@ -40,6 +46,8 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
     """The relay's, once it listens."""
     bootstrap: str = ""
     """The embedded broker's."""
+    own_cost_ns: int = 0
+    """What stamping and recording one tick takes here."""
 
 
 class Done(msgspec.Struct, frozen=True, tag="done"):
@@ -64,7 +72,7 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
 
 _SEND_TIMEOUT_S: Final = 10.0
 
-ToStage = Work | Start | Stop
+ToStage = Work | Start | Until | Stop
 FromStage = Ready | Done | Said | Failed
 
 _encoder = msgspec.json.Encoder()

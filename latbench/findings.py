@@ -5,17 +5,15 @@ A `Finding` is stored as a code and its values; the prose stands here and nowher
 
 from __future__ import annotations
 
+import difflib
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from latbench.config import RunConfig
-from latbench.result import BrokerFacts, Counts, Finding, HopSummary, RunResult, RunStatus
-from latbench.tick import HOP_BY_NAME, HopKind
-from latbench.units import format_count, format_latency, format_rate
-
-RATE_TOLERANCE: Final = 0.001
-"""The achieved rate may differ from the scheduled one by 0.1 %."""
+from latbench.clock import NS_PER_S
+from latbench.errors import UsageError
+from latbench.result import Finding, RunResult
+from latbench.units import format_count, format_duration, format_latency, format_rate
 
 
 class Severity(enum.StrEnum):
@@ -34,6 +32,10 @@ class Code(enum.StrEnum):
     TICKS_LOST = "ticks-lost"
     RING_OVERRUN = "ring-overrun"
     NEGATIVE_LATENCY = "negative-latency"
+    WARMUP_UNSETTLED = "warmup-unsettled"
+    LATENCY_DRIFTED = "latency-drifted"
+    HICCUPS = "hiccups"
+    GENERATOR_LATE = "generator-late"
     CUT_OFF = "cut-off"
     RATE_MISSED = "rate-missed"
     LATENCY_OUT_OF_RANGE = "latency-out-of-range"
@@ -44,6 +46,12 @@ class Code(enum.StrEnum):
     GENERATOR_BACKPRESSURE = "generator-backpressure"
     UNKNOWN_MESSAGES = "unknown-messages"
     MALFORMED_MESSAGES = "malformed-messages"
+    CONSUMER_ERRORS = "consumer-errors"
+    CPU_STOLEN = "cpu-stolen"
+    FEW_CPUS = "few-cpus"
+    POWER_SAVING = "power-saving"
+    FEW_SAMPLES = "few-samples"
+    WARMUP_SETTLED = "warmup-settled"
     SOURCE_SKIPPED = "source-skipped"
     NO_SCHEDULE = "no-schedule"
     EMBEDDED_BROKER = "embedded-broker"
@@ -54,6 +62,10 @@ SEVERITY: Final[Mapping[Code, Severity]] = {
     Code.TICKS_LOST: Severity.INVALID,
     Code.RING_OVERRUN: Severity.INVALID,
     Code.NEGATIVE_LATENCY: Severity.INVALID,
+    Code.WARMUP_UNSETTLED: Severity.WARNING,
+    Code.LATENCY_DRIFTED: Severity.WARNING,
+    Code.HICCUPS: Severity.WARNING,
+    Code.GENERATOR_LATE: Severity.WARNING,
     Code.CUT_OFF: Severity.WARNING,
     Code.RATE_MISSED: Severity.WARNING,
     Code.LATENCY_OUT_OF_RANGE: Severity.WARNING,
@@ -64,6 +76,12 @@ SEVERITY: Final[Mapping[Code, Severity]] = {
     Code.GENERATOR_BACKPRESSURE: Severity.WARNING,
     Code.UNKNOWN_MESSAGES: Severity.WARNING,
     Code.MALFORMED_MESSAGES: Severity.WARNING,
+    Code.CONSUMER_ERRORS: Severity.WARNING,
+    Code.CPU_STOLEN: Severity.WARNING,
+    Code.FEW_CPUS: Severity.WARNING,
+    Code.POWER_SAVING: Severity.WARNING,
+    Code.FEW_SAMPLES: Severity.INFO,
+    Code.WARMUP_SETTLED: Severity.INFO,
     Code.SOURCE_SKIPPED: Severity.INFO,
     Code.NO_SCHEDULE: Severity.INFO,
     Code.EMBEDDED_BROKER: Severity.INFO,
@@ -76,6 +94,21 @@ _PROSE: Final[Mapping[Code, str]] = {
     ),
     Code.RING_OVERRUN: "{rows} rows found their ring full: the supervisor did not keep up",
     Code.NEGATIVE_LATENCY: "{count} latencies of {hop} are below zero: two clocks disagree",
+    Code.WARMUP_UNSETTLED: (
+        "the latency had not settled after a warm-up of {waited}, so measuring began regardless"
+    ),
+    Code.LATENCY_DRIFTED: (
+        "end_to_end's p50 went from {first} in the first third to {last} in the last, more than "
+        "its noise: {cause}"
+    ),
+    Code.HICCUPS: (
+        "the machine's own stalls reach {hiccup} at {percentile}, end_to_end {latency}: the tail "
+        "is the machine's as much as the pipeline's"
+    ),
+    Code.GENERATOR_LATE: (
+        "the generator was late by {late} at p99, of end_to_end's {latency}: the load was not as "
+        "scheduled"
+    ),
     Code.CUT_OFF: (
         "the rows end while ticks were on their way: {lost} of them stand as not consumed"
     ),
@@ -93,6 +126,20 @@ _PROSE: Final[Mapping[Code, str]] = {
     ),
     Code.UNKNOWN_MESSAGES: "{count} messages on the topic are no ticks of this run",
     Code.MALFORMED_MESSAGES: "{count} messages at the relay were no ticks and went nowhere",
+    Code.CONSUMER_ERRORS: "the consumer reported {count} errors and went on",
+    Code.CPU_STOLEN: "the hypervisor took {percent:.1f} % of the CPU time for other machines",
+    Code.FEW_CPUS: (
+        "{cpus} CPUs for {processes} processes that each tick passes through: they wait for one "
+        "another"
+    ),
+    Code.POWER_SAVING: (
+        "the CPU governor is {governor}: clocks fall while nothing is due, and ticks pay for it"
+    ),
+    Code.FEW_SAMPLES: (
+        "{percentile} of end_to_end takes {needed} measured ticks, there are {count}: it is not "
+        "shown"
+    ),
+    Code.WARMUP_SETTLED: "the latency had settled after a warm-up of {waited}",
     Code.SOURCE_SKIPPED: "{count} lines of the capture hold no message and were skipped",
     Code.NO_SCHEDULE: (
         "at --speed max nothing is due: latency counts from sending, so the generator's own "
@@ -103,6 +150,40 @@ _PROSE: Final[Mapping[Code, str]] = {
         "Kafka's figures give --broker host:port"
     ),
 }
+
+
+def _as_is(value: float | str) -> object:
+    return value
+
+
+def _count(value: float | str) -> object:
+    return format_count(int(value))
+
+
+def _latency(value: float | str) -> object:
+    return format_latency(float(value))
+
+
+def _rate(value: float | str) -> object:
+    return format_rate(float(value))
+
+
+def _times(value: float | str) -> object:
+    return "once" if int(value) == 1 else f"{int(value):,} times"
+
+
+def _waited(value: float | str) -> object:
+    return format_duration(round(int(value) / NS_PER_S) * NS_PER_S)
+
+
+_FORMATS: Final[Mapping[str, Callable[[float | str], object]]] = {
+    **dict.fromkeys(("lost", "sent", "rows", "count", "needed"), _count),
+    **dict.fromkeys(("duration", "first", "last", "hiccup", "latency", "late"), _latency),
+    **dict.fromkeys(("achieved", "scheduled"), _rate),
+    "times": _times,
+    "waited": _waited,
+}
+"""How values are written, by their name; all others are written as they are."""
 
 
 def severity(finding: Finding) -> Severity:
@@ -119,112 +200,30 @@ def describe(finding: Finding) -> str:
         prose = _PROSE[Code(finding.code)]
     except ValueError:
         return f"{finding.code}: {finding.values}"
-    values: dict[str, object] = dict(finding.values)
-    for name in ("lost", "sent", "rows", "count"):
-        if name in values:
-            values[name] = format_count(int(finding.values[name]))
-    if "times" in values:
-        times = int(finding.values["times"])
-        values["times"] = "once" if times == 1 else f"{times:,} times"
-    if "ns" in values:
-        values["duration"] = format_latency(int(finding.values["ns"]))
-    for name in ("achieved", "scheduled"):
-        if name in values:
-            values[name] = format_rate(float(finding.values[name]))
+    values = {name: _FORMATS.get(name, _as_is)(value) for name, value in finding.values.items()}
+    if finding.code == Code.LATENCY_DRIFTED:
+        falls = float(finding.values.get("last", 0)) < float(finding.values.get("first", 0))
+        values["cause"] = (
+            "the warm-up was too short" if falls else "it does not keep up, or it ages"
+        )
     try:
         return prose.format(**values)
-    except KeyError:  # written by a version that gave other values
+    except (KeyError, ValueError):  # written by a version that gave other values
         return f"{finding.code}: {finding.values}"
 
 
 def is_valid(result: RunResult) -> bool:
     """Whether the figures may be believed."""
-    return all(severity(finding) is not Severity.INVALID for finding in result.findings)
+    return all(
+        finding.allowed or severity(finding) is not Severity.INVALID for finding in result.findings
+    )
 
 
-def judge(
-    *,
-    config: RunConfig,
-    broker: BrokerFacts,
-    counts: Counts,
-    hops: tuple[HopSummary, ...],
-    scheduled_hz: float,
-    achieved_hz: float,
-    status: RunStatus,
-) -> tuple[Finding, ...]:
-    """All that is to be said of a run, gravest first."""
-    found = [
-        *_of_counts(counts, status),
-        *_of_hops(hops),
-        *_of_rate(config, scheduled_hz, achieved_hz),
-        *_of_setting(config, broker),
-    ]
-    order = list(Severity)
-    return tuple(sorted(found, key=lambda finding: -order.index(severity(finding))))
-
-
-def _of_counts(counts: Counts, status: RunStatus) -> Iterator[Finding]:
-    if not counts.measured:
-        yield Finding(code=Code.NOTHING_MEASURED)
-    if counts.lost and status in {RunStatus.RECOVERED, RunStatus.RUNNING}:
-        yield Finding(code=Code.CUT_OFF, values={"lost": counts.lost})
-    elif counts.lost:
-        yield Finding(code=Code.TICKS_LOST, values={"lost": counts.lost, "sent": counts.sent})
-    if counts.ring_overruns:
-        yield Finding(code=Code.RING_OVERRUN, values={"rows": counts.ring_overruns})
-    for code, count in (
-        (Code.DUPLICATES, counts.duplicates),
-        (Code.REORDERED, counts.reordered),
-        (Code.DELIVERY_ERRORS, counts.delivery_errors),
-        (Code.UNKNOWN_MESSAGES, counts.unknown),
-        (Code.MALFORMED_MESSAGES, counts.malformed),
-        (Code.SOURCE_SKIPPED, counts.source_skipped),
-    ):
-        if count:
-            yield Finding(code=code, values={"count": count})
-    for code, times, waited_ns in (
-        (Code.RELAY_BACKPRESSURE, counts.relay_backpressure, counts.relay_backpressure_ns),
-        (
-            Code.GENERATOR_BACKPRESSURE,
-            counts.generator_backpressure,
-            counts.generator_backpressure_ns,
-        ),
-    ):
-        if times:
-            yield Finding(code=code, values={"times": times, "ns": waited_ns})
-
-
-def _of_hops(hops: tuple[HopSummary, ...]) -> Iterator[Finding]:
-    for summary in hops:
-        if HOP_BY_NAME[summary.hop].kind not in {HopKind.PART, HopKind.TOTAL}:
-            continue
-        if summary.negative:
-            yield _of_hop(Code.NEGATIVE_LATENCY, summary.hop, summary.negative)
-        if summary.out_of_range:
-            yield _of_hop(Code.LATENCY_OUT_OF_RANGE, summary.hop, summary.out_of_range)
-
-
-def _of_hop(code: Code, hop: str, count: int) -> Finding:
-    return Finding(code=code, values={"hop": hop, "count": count})
-
-
-def _of_rate(config: RunConfig, scheduled_hz: float, achieved_hz: float) -> Iterator[Finding]:
-    if config.as_fast_as_possible or not scheduled_hz:
-        return
-    missed = achieved_hz / scheduled_hz - 1
-    if abs(missed) > RATE_TOLERANCE:
-        yield Finding(
-            code=Code.RATE_MISSED,
-            values={
-                "achieved": achieved_hz,
-                "scheduled": scheduled_hz,
-                "percent": round(missed * 100, 3),
-            },
-        )
-
-
-def _of_setting(config: RunConfig, broker: BrokerFacts) -> Iterator[Finding]:
-    if config.as_fast_as_possible:
-        yield Finding(code=Code.NO_SCHEDULE)
-    if broker.kind == "embedded":
-        yield Finding(code=Code.EMBEDDED_BROKER)
+def parse_allowed(codes: Sequence[str]) -> tuple[str, ...]:
+    """The codes of `--allow`, each once; `UsageError` for one that is not looked for."""
+    for code in codes:
+        if code not in set(Code):
+            near = difflib.get_close_matches(code, list(Code), n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(Code)}"
+            raise UsageError(f"finding {code!r} is not there to allow", hint)
+    return tuple(dict.fromkeys(codes))

@@ -89,8 +89,11 @@ class Launch:
             bootstrap = self._ready("broker").bootstrap
         return broker.prepare_topic(self._config, bootstrap)
 
-    def give_work(self, facts: BrokerFacts) -> None:
-        """Tell each stage what to do; the generator last, for it needs the relay's port."""
+    def give_work(self, facts: BrokerFacts) -> dict[str, int]:
+        """Tell each stage what to do; the generator last, for it needs the relay's port.
+
+        Returns what latbench's own work on a tick takes in each, in ns.
+        """
         config = self._config
         pinned = dict(zip(("generator", "relay", "consumer"), cycle(config.pin), strict=False))
         consumer = ConsumerPlan(
@@ -112,7 +115,8 @@ class Launch:
         )
         self._crew["consumer"].send(Work(consumer))
         self._crew["relay"].send(Work(relay))
-        host, port = self._detour.relay(_reachable(config.ws_host), self._ready("relay").port)
+        relay_ready = self._ready("relay")
+        host, port = self._detour.relay(_reachable(config.ws_host), relay_ready.port)
         generator = GeneratorPlan(
             run_id=self._run_id,
             cpu=pinned.get("generator"),
@@ -122,8 +126,12 @@ class Launch:
             horizon_ns=self._assignment.horizon_ns,
         )
         self._crew["generator"].send(Work(generator))
-        self._ready("consumer")
-        self._ready("generator")
+        ready = {
+            "generator": self._ready("generator"),
+            "relay": relay_ready,
+            "consumer": self._ready("consumer"),
+        }
+        return {stage: each.own_cost_ns for stage, each in ready.items()}
 
     def _ready(self, name: str) -> Ready:
         """Wait until a stage is ready."""

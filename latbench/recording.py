@@ -14,6 +14,17 @@ GENERATOR: Final = "generator"
 RELAY: Final = "relay"
 ACKS: Final = "acks"
 CONSUMER: Final = "consumer"
+TICK_RINGS: Final = (GENERATOR, RELAY, ACKS, CONSUMER)
+"""The relay has two, one for each of its threads. `seq` comes first in each."""
+
+PROCESSES: Final = ("supervisor", "generator", "relay", "consumer", "broker")
+"""Each has a hiccup meter and is sampled once a second."""
+HICCUPS: Final[Mapping[str, str]] = {process: f"hiccups.{process}" for process in PROCESSES}
+"""The ring of each process's hiccup meter."""
+PRODUCER_STATISTICS: Final = "producer"
+CONSUMER_STATISTICS: Final = "fetches"
+
+_LATENCY_WINDOW: Final = ("sum_us", "count", "max_us")
 
 COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     GENERATOR: ("seq", "symbol_id", "due_ns", "sent_ns"),
@@ -29,14 +40,49 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         "partition",
         "offset",
     ),
+    # when a meter's thread was to wake, and how much later it did
+    **dict.fromkeys(HICCUPS.values(), ("deadline_ns", "late_ns")),
+    # librdkafka's statistics, once a second: sums and counts of the second that ended at `at_ns`
+    PRODUCER_STATISTICS: (
+        "at_ns",
+        *(
+            f"{window}_{figure}"
+            for window in ("queue", "send", "ack", "throttle")
+            for figure in _LATENCY_WINDOW
+        ),
+        "batches",
+        "batch_messages",
+        "batch_bytes",
+    ),
+    CONSUMER_STATISTICS: ("at_ns", *(f"fetch_{figure}" for figure in _LATENCY_WINDOW)),
 }
-"""By ring; the relay has two, one for each of its threads. `seq` comes first everywhere."""
+"""By ring."""
+
+USAGE: Final = "usage"
+MACHINE: Final = "machine"
+SAMPLED: Final[Mapping[str, tuple[str, ...]]] = {
+    USAGE: (
+        "at_ns",
+        "process",
+        "cpu_ns",
+        "involuntary_switches",
+        "voluntary_switches",
+        "minor_faults",
+        "major_faults",
+        "rss_bytes",
+        "peak_rss_bytes",
+        "descriptors",
+    ),
+    MACHINE: ("at_ns", "busy_ns", "idle_ns", "iowait_ns", "steal_ns"),
+}
+"""What the supervisor samples itself once a second: of each process (its number in `PROCESSES`)
+and of all CPUs together. Times and counts are totals since the process or the machine began."""
 
 RINGS_OF_STAGE: Final[Mapping[str, tuple[str, ...]]] = {
-    GENERATOR: (GENERATOR,),
-    RELAY: (RELAY, ACKS),
-    CONSUMER: (CONSUMER,),
-    "broker": (),
+    GENERATOR: (GENERATOR, HICCUPS[GENERATOR]),
+    RELAY: (RELAY, ACKS, PRODUCER_STATISTICS, HICCUPS[RELAY]),
+    CONSUMER: (CONSUMER, CONSUMER_STATISTICS, HICCUPS[CONSUMER]),
+    "broker": (HICCUPS["broker"],),
 }
 
 

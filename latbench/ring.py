@@ -20,12 +20,21 @@ import os
 import struct
 import tempfile
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 Rows = npt.NDArray[np.int64]
+
+
+class RowSequence(Protocol):
+    """Rows (n × columns) that need not be in memory."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> Rows: ...
+
 
 _HEADER_WORDS: Final = 64
 _HEAD: Final = 0

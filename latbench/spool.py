@@ -4,6 +4,7 @@ A spool is a directory beside the result file, `NAME.parquet.partial/`:
 
 - `run.json`: what is known when the first tick is due (`Preface`);
 - `RING.rows` for each ring: its rows as they were drained, int64 in this machine's byte order;
+- `usage.rows` and `machine.rows`: what the supervisor samples once a second;
 - `tally.json`: the counters that no row tells, written anew once a second;
 - `STAGE.log`: what each process wrote;
 - `lock`: held (`flock(2)`) by the supervisor as long as it lives.
@@ -26,12 +27,16 @@ import numpy as np
 from latbench.clock import WallAnchor
 from latbench.config import RunConfig
 from latbench.errors import LatbenchError, reason
-from latbench.recording import COLUMNS
+from latbench.recording import COLUMNS, SAMPLED
 from latbench.result import BrokerFacts, Environment
 from latbench.ring import Rows
 
 SUFFIX: Final = ".partial"
 SPOOL_FORMAT: Final = 1
+
+
+ROW_FILES: Final[Mapping[str, tuple[str, ...]]] = {**COLUMNS, **SAMPLED}
+"""Columns of each file of rows."""
 
 
 class Preface(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +51,8 @@ class Preface(msgspec.Struct, frozen=True, kw_only=True):
     """By `symbol_id`."""
     start_ns: int
     anchor: WallAnchor
+    own_cost_ns: dict[str, int] = {}
+    """By stage: what stamping and recording one tick takes."""
 
 
 class Tally(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +71,12 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
     source_skipped: int = 0
     said: tuple[str, ...] = ()
     """What the stages had to tell, the first few."""
+    consumer_errors: int = 0
+    sent: int | None = None
+    """Ticks the generator sent; None while it may send more."""
+    warmup_ns: int | None = None
+    """How long the warm-up was, or is by now; None: as configured."""
+    warmup_settled: bool = True
 
 
 def spool_path(output: Path) -> Path:
@@ -81,7 +94,7 @@ class SpoolWriter:
             self._lock = (path / "lock").open("wb")
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._files: dict[str, BinaryIO] = {
-                ring: (path / f"{ring}.rows").open("wb", buffering=0) for ring in COLUMNS
+                ring: (path / f"{ring}.rows").open("wb", buffering=0) for ring in ROW_FILES
             }
         except FileExistsError:
             raise LatbenchError(
@@ -224,5 +237,5 @@ class SpoolReader:
         """Each ring's rows as they stand now."""
         return {
             ring: RowFile(self.path / f"{ring}.rows", len(columns))
-            for ring, columns in COLUMNS.items()
+            for ring, columns in ROW_FILES.items()
         }

@@ -1,7 +1,8 @@
 """The result file: one Parquet file that holds a run whole. The only importer of pyarrow.
 
-A row for every tick sent, and in the file's metadata under `latbench` a `RunResult` as JSON and
-under `latbench.hdr` the hops' HDR histograms. `result.SCHEMA_VERSION` has the format's history;
+A row for every tick sent, and in the file's metadata under `latbench` a `RunResult` as JSON, under
+`latbench.hdr` the hops' HDR histograms and under `latbench.samples` what was sampled once a second.
+`result.SCHEMA_VERSION` has the format's history;
 `docs/result-file.md` describes it column by column.
 """
 
@@ -14,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -24,6 +26,7 @@ from latbench.result import SCHEMA_VERSION, RunResult
 
 METADATA_KEY: Final = b"latbench"
 HISTOGRAMS_KEY: Final = b"latbench.hdr"
+SAMPLES_KEY: Final = b"latbench.samples"
 
 ROW_GROUP_TICKS: Final = 1 << 18
 """A quarter of a million: 30 MB while it is written."""
@@ -41,9 +44,16 @@ SCHEMA: Final = pa.schema(
         pa.field("consumed_ns", pa.int64()),
         pa.field("partition", pa.int32()),
         pa.field("offset", pa.int64()),
+        pa.field("stall", pa.bool_()),
     ]
 )
 _DELTA_ENCODED: Final = [field.name for field in SCHEMA if pa.types.is_integer(field.type)]
+
+
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
+
+Samples = Mapping[str, npt.NDArray[np.int64]]
+"""Columns of equal length by name, a row a sample."""
 
 
 class ResultWriter:
@@ -69,8 +79,8 @@ class ResultWriter:
                 write_statistics=True,
             )
 
-    def write(self, table: TickTable, warmup: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
-        """Add ticks; `warmup` tells which of them are not measured."""
+    def write(self, table: TickTable, warmup: Mask, stalled: Mask) -> None:
+        """Add ticks; `warmup`: which of them are not measured, `stalled`: which overlap a stall."""
         columns = table.columns
         arrays = []
         for field in SCHEMA:
@@ -81,6 +91,8 @@ class ResultWriter:
                 arrays.append(pa.DictionaryArray.from_arrays(numbers, self._symbols))
             elif field.name == "warmup":
                 arrays.append(pa.array(warmup))
+            elif field.name == "stall":
+                arrays.append(pa.array(stalled, mask=columns["consumed_ns"] == MISSING))
             else:
                 values = columns[field.name]
                 nulls = values == MISSING if field.nullable else None
@@ -96,8 +108,13 @@ class ResultWriter:
                 self._writer.write_table(pa.Table.from_batches(self._pending))
         self._pending, self._pending_ticks = [], 0
 
-    def close(self, result: RunResult, histograms: Mapping[str, Histogram]) -> None:
-        """Add the result and end the file."""
+    def close(
+        self,
+        result: RunResult,
+        histograms: Mapping[str, Histogram],
+        samples: Mapping[str, Samples],
+    ) -> None:
+        """Add the result, its histograms and the samples by name, and end the file."""
         self._flush()
         encoded = {name: histogram.encode() for name, histogram in histograms.items()}
         with _told(self._path):
@@ -105,6 +122,9 @@ class ResultWriter:
                 {
                     METADATA_KEY: msgspec.json.encode(result),
                     HISTOGRAMS_KEY: msgspec.json.encode(encoded),
+                    SAMPLES_KEY: msgspec.json.encode(
+                        {name: _as_stream(table) for name, table in samples.items()}
+                    ),
                 }
             )
             self._writer.close()
@@ -113,6 +133,16 @@ class ResultWriter:
         """Give up; what was written is no result file."""
         with contextlib.suppress(OSError, pa.ArrowException):
             self._writer.close()
+
+
+def _as_stream(table: Samples) -> bytes:
+    """An Arrow stream, compressed; msgspec writes bytes as base64."""
+    batch = pa.record_batch({name: pa.array(column) for name, column in table.items()})
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.ipc.new_stream(sink, batch.schema, options=options) as stream:
+        stream.write_batch(batch)
+    return bytes(sink.getvalue())
 
 
 @contextlib.contextmanager
@@ -158,6 +188,20 @@ def read_histograms(path: Path) -> dict[str, str]:
         return msgspec.json.decode(content, type=dict[str, str])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise LatbenchError(f"{path} has damaged metadata: {error}", "run it again") from None
+
+
+def read_samples(path: Path) -> dict[str, dict[str, npt.NDArray[np.int64]]]:
+    """What was sampled once a second, columns by table; none in a file of schema 1."""
+    content = _metadata(path).get(SAMPLES_KEY, b"{}")
+    try:
+        streams = msgspec.json.decode(content, type=dict[str, bytes])
+        tables = {name: pa.ipc.open_stream(each).read_all() for name, each in streams.items()}
+    except (msgspec.DecodeError, UnicodeDecodeError, pa.ArrowException) as error:
+        raise LatbenchError(f"{path} has damaged metadata: {error}", "run it again") from None
+    return {
+        name: {column: table[column].to_numpy() for column in table.column_names}
+        for name, table in tables.items()
+    }
 
 
 def _metadata(path: Path) -> dict[bytes, bytes]:

@@ -5,6 +5,7 @@ Never on a tick's way: it wakes 20 times a second to empty the rings, and tells 
 
 from __future__ import annotations
 
+import os
 import secrets
 import signal
 from collections.abc import Callable
@@ -18,12 +19,16 @@ from latbench.assignment import Assignment
 from latbench.clock import NS_PER_MS, NS_PER_S, WallAnchor, monotonic_ns
 from latbench.collector import Collector, Rings
 from latbench.conclude import conclude
-from latbench.control import Start, Stop
+from latbench.config import DEFAULT_DURATION_NS
+from latbench.control import Start, Stop, Until
 from latbench.errors import LatbenchError
 from latbench.launch import Detour, Launch, Straight
 from latbench.processes import Crew
 from latbench.result import RunResult, RunStatus, Snapshot, StageSnapshot
+from latbench.sampler import Sampler
 from latbench.spool import Preface, SpoolReader, SpoolWriter, Tally, spool_path
+from latbench.stages.hiccup import HiccupMeter
+from latbench.warmup import Warmup
 
 DRAIN_INTERVAL_NS: Final = 50 * NS_PER_MS
 VIEW_INTERVAL_NS: Final = 250 * NS_PER_MS
@@ -131,6 +136,9 @@ class _Session:
         self.log_tail: tuple[str, ...] = ()
         self.said: list[str] = []
         self._rings = Rings(assignment.peak_rate_hz)
+        self._meter = HiccupMeter(self._rings.writer_of_supervisor())
+        self._sampler = Sampler(spool)
+        self.warmup = Warmup(self.config)
         self.collector = Collector(self._rings.readers, spool)
         self.crew = Crew()
         self._next_view_ns = 0
@@ -146,7 +154,7 @@ class _Session:
         launch.hire(self._rings, self.spool)
         facts = launch.prepare_broker()
         described = environment.describe()
-        launch.give_work(facts)
+        own_cost_ns = launch.give_work(facts)
         self.start_ns = monotonic_ns() + START_LEAD_NS
         anchor = WallAnchor.take()
         self.spool.write_preface(
@@ -158,9 +166,13 @@ class _Session:
                 symbols=self.assignment.source.symbols,
                 start_ns=self.start_ns,
                 anchor=anchor,
+                own_cost_ns=own_cost_ns,
             )
         )
-        self.collector.begin(self.start_ns, self.start_ns + self.config.warmup_ns)
+        self._meter.start()
+        self.collector.begin(self.start_ns)
+        if self.warmup.ends_after_ns is not None:
+            self.collector.measure_from(self.start_ns + self.warmup.ends_after_ns)
         for stage in self.crew.members.values():
             stage.send(Start(start_ns=self.start_ns, anchor=anchor))
         self.detour.begin(self.start_ns)
@@ -177,13 +189,27 @@ class _Session:
         generator = self.crew["generator"]
         while generator.done is None:
             self._turn()
-            now_ns = monotonic_ns()
-            measuring = now_ns >= self.start_ns + self.config.warmup_ns
-            self.phase = "measuring" if measuring else "warm-up"
+            self._follow_warmup()
             if self.signals.first or self._note_failure():
                 break
         if generator.done is None and not generator.broken:
             generator.send(Stop())
+
+    def _follow_warmup(self) -> None:
+        """Say which phase it is; with `--warmup auto` end the warm-up when it is time."""
+        elapsed_ns = monotonic_ns() - self.start_ns
+        if self.warmup.ends_after_ns is None:
+            if not self.warmup.settle(elapsed_ns, self.collector):
+                self.phase = "warm-up"
+                return
+            assert self.warmup.ends_after_ns is not None
+            from_ns = self.start_ns + self.warmup.ends_after_ns
+            self.collector.measure_from(from_ns)
+            duration_ns = self.config.duration_ns or DEFAULT_DURATION_NS
+            self.crew["generator"].send(Until(due_ns=from_ns + duration_ns))
+            self.spool.write_tally(self._tally())
+        measuring = elapsed_ns >= self.warmup.ends_after_ns
+        self.phase = "measuring" if measuring else "warm-up"
 
     def drain(self) -> None:
         """Until everything sent has arrived, or nothing has moved for the drain's time-out."""
@@ -211,9 +237,14 @@ class _Session:
             self._hear(left_ns / NS_PER_S)
         now_ns = monotonic_ns()
         self.collector.drain(now_ns)
+        self._sample(now_ns)
         if now_ns >= self._next_tally_ns:
             self._next_tally_ns = now_ns + TALLY_INTERVAL_NS
             self.spool.write_tally(self._tally())
+
+    def _sample(self, now_ns: int, *, at_once: bool = False) -> None:
+        pids = {stage.stage: stage.pid for stage in self.crew.members.values() if not stage.ended}
+        self._sampler.sample(now_ns, {"supervisor": os.getpid(), **pids}, at_once=at_once)
 
     def _hear(self, timeout_s: float) -> None:
         """Take what the stages say, up to `timeout_s`, and show it."""
@@ -242,7 +273,16 @@ class _Session:
         return True
 
     def _tally(self) -> Tally:
-        return self.collector.tally(self.assignment.source_skipped, tuple(self.said))
+        """The counters as they are now, with what the session knows besides."""
+        generator = self.crew.members.get("generator")
+        return msgspec.structs.replace(
+            self.collector.tally(),
+            source_skipped=self.assignment.source_skipped,
+            said=tuple(self.said),
+            sent=self.collector.sent if generator and generator.ended else None,
+            warmup_ns=self.warmup.length_ns(monotonic_ns() - self.start_ns),
+            warmup_settled=self.warmup.settled,
+        )
 
     def _snapshot(self) -> Snapshot:
         collector, now_ns = self.collector, monotonic_ns()
@@ -251,7 +291,7 @@ class _Session:
         return Snapshot(
             phase=self.phase,
             elapsed_ns=max(now_ns - self.start_ns, 0) if self.start_ns else 0,
-            total_ns=self.assignment.expected_ns,
+            total_ns=self._expected_ns(),
             hops=collector.summaries(),
             e2e_p99_per_second_ns=collector.p99_per_second,
             rate_sent_hz=rate_sent_hz,
@@ -262,22 +302,37 @@ class _Session:
             lost=collector.known_lost,
             duplicates=tally.duplicates,
             reordered=tally.reordered,
-            errors=tally.malformed
-            + tally.unknown
-            + tally.ring_overruns
-            + collector.consumer_errors,
+            errors=tally.malformed + tally.unknown + tally.ring_overruns + tally.consumer_errors,
             stages=tuple(
-                StageSnapshot(stage=stage.stage, pid=stage.pid, state=stage.state)
+                StageSnapshot(
+                    stage=stage.stage,
+                    pid=stage.pid,
+                    state=stage.state,
+                    cpu_share=self._sampler.cpu_share(stage.stage),
+                    rss_bytes=self._sampler.rss_bytes(stage.stage),
+                )
                 for stage in self.crew.members.values()
             ),
             messages=tuple(self.said),
+            hiccups=collector.hiccups(),
+            is_warmup_open=self.warmup.ends_after_ns is None,
         )
+
+    def _expected_ns(self) -> int | None:
+        """Warm-up and duration, as far as they are known."""
+        if not self.config.warmup_auto:
+            return self.assignment.expected_ns
+        if self.warmup.ends_after_ns is None:
+            return None
+        return self.warmup.ends_after_ns + (self.config.duration_ns or DEFAULT_DURATION_NS)
 
     # --- ending -------------------------------------------------------------------------------
 
     def end_stages(self) -> None:
         """End every process and take the last rows."""
+        self._sample(monotonic_ns(), at_once=True)
         self.crew.end()
+        self._meter.stop()
         self.collector.drain(monotonic_ns(), last=True)
         self.spool.write_tally(self._tally())
         self.spool.close()

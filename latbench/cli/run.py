@@ -21,7 +21,7 @@ from latbench.broker import (
 from latbench.cli import output, results, settings
 from latbench.config import RunConfig
 from latbench.errors import ExitCode, UsageError
-from latbench.findings import is_valid
+from latbench.findings import is_valid, parse_allowed
 from latbench.pacing import Arrivals
 from latbench.render.console import open_console
 from latbench.render.lines import LineView
@@ -63,8 +63,9 @@ def run(
     warmup: Annotated[
         str | None,
         typer.Option(
-            metavar="TIME",
-            help="Time before that, sent but not counted (default: 2s; at --speed max: 0).",
+            metavar="TIME|auto",
+            help="Time before that, sent but not counted (default: 2s; at --speed max: 0); auto: "
+            "until the latency has settled, 2 min at most.",
             rich_help_panel=_LOAD,
             show_default=False,
         ),
@@ -217,6 +218,16 @@ def run(
             show_default=False,
         ),
     ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FINDING",
+            help="Accept a finding, such as ticks-lost, that else makes the run invalid; "
+            "repeatable; the file remembers it.",
+            rich_help_panel=_OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
     drain_timeout: Annotated[
         str,
         typer.Option(
@@ -286,6 +297,7 @@ def run(
         tick_rate_hz=configuration.parse_tick_rate(tick_rate),
         duration_ns=parse_duration_ns(duration) if duration is not None else None,
         warmup_ns=_warmup_ns(warmup, source, speed, loop=loop),
+        warmup_auto=warmup == configuration.AUTO,
         symbols=configuration.parse_symbols(symbols),
         arrivals=arrivals,
         seed=configuration.parse_whole(seed, "--seed", 0, configuration.MAX_SEED),
@@ -308,6 +320,7 @@ def run(
         consumer=configuration.parse_properties(consumer or [], "consumer"),
         drain_timeout_ns=parse_duration_ns(drain_timeout, "drain time-out"),
         name=configuration.parse_name(name),
+        allow=parse_allowed(allow or []),
     )
     _check_together(context, run_config)
     if not run_config.is_embedded:
@@ -340,6 +353,8 @@ def _partitions(text: str | None) -> int | None:
 
 
 def _warmup_ns(warmup: str | None, source: str, speed: str, *, loop: bool) -> int:
+    if warmup == configuration.AUTO:
+        return configuration.MAX_AUTO_WARMUP_NS
     if warmup is not None:
         return parse_duration_ns(warmup, "warm-up", zero_allowed=True)
     # a file sent as fast as it goes is over before anything is warm

@@ -10,7 +10,7 @@ import typer
 
 from latbench.errors import UsageError, reason
 
-_REPEATABLE: Final = {"producer", "consumer"}
+_REPEATABLE: Final = {"producer", "consumer", "allow"}
 _LISTS: Final = {"symbols", "pin"}
 
 

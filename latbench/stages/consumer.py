@@ -11,12 +11,14 @@ from typing import Final
 import msgspec
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
+from latbench.client_statistics import consumer_row
 from latbench.clock import monotonic_ns
 from latbench.control import Done, Ready, Said
 from latbench.errors import LatbenchError
 from latbench.plan import ConsumerPlan, StagePlan
-from latbench.recording import CONSUMER, ConsumerCounter
+from latbench.recording import CONSUMER, CONSUMER_STATISTICS, ConsumerCounter
 from latbench.ring import RingWriter
+from latbench.stages import own_cost
 from latbench.stages.supervised import Supervisor
 from latbench.tick import decode_relayed
 
@@ -30,10 +32,16 @@ each of them, holding which of 255 rounds of the array it was last seen in."""
 def run(plan: StagePlan, supervisor: Supervisor, rings: dict[str, RingWriter]) -> None:
     """Stand at the partitions' ends, consume until told to stop."""
     assert isinstance(plan, ConsumerPlan)
-    consumer = Consumer(plan.consumer)
+    push_statistics = rings[CONSUMER_STATISTICS].push
+
+    def on_statistics(document: str) -> None:  # once a second, within a poll
+        push_statistics(*consumer_row(document, monotonic_ns()))
+
+    own_cost_ns = _own_cost_ns(plan.run_id, supervisor)
+    consumer = Consumer({**plan.consumer, "stats_cb": on_statistics})
     recorder = Recorder(plan.run_id, rings[CONSUMER], supervisor)
     consumer.assign(_ends(consumer, plan.topic, plan.partitions))
-    supervisor.send(Ready())
+    supervisor.send(Ready(own_cost_ns=own_cost_ns))
     poll, consume, stopping = consumer.poll, consumer.consume, supervisor.stopping
     take = recorder.take
     while not stopping.is_set():  # hot path
@@ -49,6 +57,17 @@ def run(plan: StagePlan, supervisor: Supervisor, rings: dict[str, RingWriter]) -
                 take(message, consumed_ns)
     consumer.close()
     supervisor.send(Done(ticks=recorder.taken))
+
+
+def _own_cost_ns(run_id: str, supervisor: Supervisor) -> int:
+    """What the consumer does with a tick once it has it, in ns."""
+    recorder = Recorder(run_id, own_cost.scratch_ring(CONSUMER), supervisor)
+    messages = own_cost.relayed_messages(run_id)
+
+    def take() -> None:
+        recorder.take(next(messages), monotonic_ns())  # type: ignore[arg-type]
+
+    return own_cost.time_per_call(take)
 
 
 def _ends(consumer: Consumer, topic: str, partitions: int) -> list[TopicPartition]:

@@ -22,8 +22,9 @@ from latbench.control import (
 )
 from latbench.errors import ExitCode, LatbenchError
 from latbench.plan import StagePlan
-from latbench.recording import COLUMNS, RINGS_OF_STAGE
+from latbench.recording import COLUMNS, HICCUPS, RINGS_OF_STAGE
 from latbench.ring import RingWriter
+from latbench.stages.hiccup import HiccupMeter
 from latbench.stages.linux import end_with_parent, minimise_timer_slack, name_process
 from latbench.stages.supervised import Supervisor
 
@@ -55,6 +56,9 @@ def run_stage() -> None:
         os.sched_setaffinity(0, {work.plan.cpu})
     threading.excepthook = _end_with_thread
     supervisor.watch()
+    for name, ring in rings.items():
+        if name in HICCUPS.values():
+            HiccupMeter(ring).start()
     # a collection walks every object: milliseconds on the hot path, for cycles that are not made
     gc.collect()
     gc.freeze()

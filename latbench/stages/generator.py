@@ -6,6 +6,7 @@ A late tick is sent at once, never skipped, and its lateness is the hop `schedul
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from typing import Final
 
 import uvloop
@@ -18,6 +19,7 @@ from latbench.plan import GeneratorPlan, ReplaySource, StagePlan
 from latbench.recording import GENERATOR, GeneratorCounter
 from latbench.ring import RingWriter
 from latbench.source import Prefetcher, TickBlock, tick_blocks
+from latbench.stages import own_cost
 from latbench.stages.linux import AbsoluteTimer
 from latbench.stages.supervised import Supervisor
 from latbench.stages.websocket import Link, connect
@@ -41,7 +43,7 @@ def run(plan: StagePlan, supervisor: Supervisor, rings: dict[str, RingWriter]) -
 
 async def _generate(plan: GeneratorPlan, supervisor: Supervisor, ring: RingWriter) -> None:
     link = await connect(plan.ws_engine, plan.url)
-    supervisor.send(Ready())
+    supervisor.send(Ready(own_cost_ns=own_cost.of_generator(plan.run_id)))
     start = await asyncio.to_thread(supervisor.wait_start)
     sent = 0
     if start is not None:
@@ -61,6 +63,7 @@ async def _send_all(
         sender = Sender(plan.run_id, link, ring, prefetcher, unpaced=unpaced, ends_ns=ends_ns)
         loop = asyncio.get_running_loop()
         supervisor.on_stop(lambda: loop.call_soon_threadsafe(sender.stop))
+        supervisor.on_until(lambda due_ns: loop.call_soon_threadsafe(sender.end_at, due_ns))
         try:
             await sender.run()
         finally:
@@ -94,6 +97,7 @@ class Sender:
         self._block: TickBlock | None = None
         self._index = 0
         self._waiting_since_ns = 0
+        self._until_ns: int | None = None
 
     async def run(self) -> None:
         """Send until the source ends or `stop`; raises when the relay closes the connection."""
@@ -109,6 +113,10 @@ class Sender:
         """Send nothing more."""
         if not self._finished.done():
             self._finished.set_result(None)
+
+    def end_at(self, due_ns: int) -> None:
+        """Send no tick that is due at `due_ns` or later; stop once those before are sent."""
+        self._until_ns = due_ns
 
     def close(self) -> None:
         """Give the timer back."""
@@ -144,7 +152,16 @@ class Sender:
             self._timer.arm(monotonic_ns() + _BACKLOG_POLL_NS)
             return
         self._send_due()
+        if self._is_over():
+            self.stop()
+            return
         self._arm_next()
+
+    def _is_over(self) -> bool:
+        """Whether the next tick is due after the end that was told."""
+        if self._until_ns is None or self._block is None:
+            return False
+        return self._block.due_ns[self._index] >= self._until_ns
 
     def _must_wait(self) -> bool:
         """Whether the socket is full; counts how often and how long that held ticks up."""
@@ -165,6 +182,8 @@ class Sender:
         send, push, now, suffix = self._link.send, self._ring.push, monotonic_ns, self._suffix
         seq, unpaced = self.sent, self._unpaced
         last = min(len(due), index + _BURST)
+        if self._until_ns is not None:
+            last = bisect_left(due, self._until_ns, index, last)
         sent_ns = now()
         while index < last:
             due_ns = due[index]
@@ -178,5 +197,5 @@ class Sender:
             index += 1
             sent_ns = now()  # one reading is the next tick's stamp and tells whether it is due
         self.sent, self._index = seq, index
-        if index == len(due):
+        if index >= len(due):
             self._block, self._index = self._blocks.next_block(), 0

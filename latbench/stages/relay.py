@@ -21,12 +21,14 @@ import msgspec
 import uvloop
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from latbench.client_statistics import producer_row
 from latbench.clock import monotonic_ns
 from latbench.control import Done, Ready, Said
 from latbench.errors import LatbenchError, reason
 from latbench.plan import RelayPlan, StagePlan
-from latbench.recording import ACKS, RELAY, AckCounter, RelayCounter
+from latbench.recording import ACKS, PRODUCER_STATISTICS, RELAY, AckCounter, RelayCounter
 from latbench.ring import RingWriter
+from latbench.stages import own_cost
 from latbench.stages.supervised import Supervisor
 from latbench.stages.websocket import Server, serve, set_nodelay
 from latbench.tick import SentTick, decode_sent, splice_relayed
@@ -41,14 +43,19 @@ _FLUSH_TIMEOUT_S: Final = 1.0
 def run(plan: StagePlan, supervisor: Supervisor, rings: dict[str, RingWriter]) -> None:
     """Listen, relay until told to stop, deliver what is left."""
     assert isinstance(plan, RelayPlan)
-    uvloop.run(_relay(plan, supervisor, rings[RELAY], rings[ACKS]))
+    uvloop.run(_relay(plan, supervisor, rings))
 
 
-async def _relay(
-    plan: RelayPlan, supervisor: Supervisor, ring: RingWriter, ack_ring: RingWriter
-) -> None:
+async def _relay(plan: RelayPlan, supervisor: Supervisor, rings: dict[str, RingWriter]) -> None:
+    ring, ack_ring = rings[RELAY], rings[ACKS]
     listener = _listen(plan.host, plan.port)
-    producer = Producer(plan.producer)
+    push_statistics = rings[PRODUCER_STATISTICS].push
+
+    def on_statistics(document: str) -> None:  # once a second, by the thread that polls
+        push_statistics(*producer_row(document, monotonic_ns()))
+
+    own_cost_ns = _own_cost_ns(plan, supervisor)
+    producer = Producer({**plan.producer, "stats_cb": on_statistics})
     acks = Acknowledgements(producer, ack_ring, supervisor)
     forwarder = Forwarder(plan, producer, ring, acks.on_delivery, supervisor)
     server = await serve(plan.ws_engine, listener, forwarder.on_message)
@@ -57,7 +64,7 @@ async def _relay(
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     supervisor.on_stop(lambda: loop.call_soon_threadsafe(stopping.set))
-    supervisor.send(Ready(port=server.port))
+    supervisor.send(Ready(port=server.port, own_cost_ns=own_cost_ns))
     await stopping.wait()
     await server.close()
     await asyncio.to_thread(producer.flush, _FLUSH_TIMEOUT_S)
@@ -186,6 +193,16 @@ class Forwarder:
         self._counters[RelayCounter.BACKPRESSURE_NS] += monotonic_ns() - self._waiting_since_ns
         if self._server is not None:
             self._server.resume()
+
+
+def _own_cost_ns(plan: RelayPlan, supervisor: Supervisor) -> int:
+    """What the relay does with a tick but hand it to a producer and a socket, in ns."""
+    ring, ack_ring = own_cost.scratch_ring(RELAY), own_cost.scratch_ring(ACKS)
+    producer = own_cost.NullProducer()
+    acks = Acknowledgements(producer, ack_ring, supervisor)  # type: ignore[arg-type]
+    forwarder = Forwarder(plan, producer, ring, acks.on_delivery, supervisor)  # type: ignore[arg-type]
+    message = own_cost.sent_message(plan.run_id)
+    return own_cost.time_per_call(lambda: forwarder.on_message(message))
 
 
 class Acknowledgements:

@@ -7,7 +7,7 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 
-from latbench.control import FromStage, StageEnd, Start, Stop, ToStage
+from latbench.control import FromStage, StageEnd, Start, Stop, ToStage, Until
 from latbench.errors import ExitCode
 
 
@@ -23,6 +23,8 @@ class Supervisor:
         self._heard = heard
         self._starts: queue.SimpleQueue[Start | None] = queue.SimpleQueue()
         self._stop_callbacks: list[Callable[[], object]] = []
+        self._until_callbacks: list[Callable[[int], object]] = []
+        self._until_ns: int | None = None
         self.stopping = threading.Event()
         self.send: Callable[[FromStage], None] = end.send
 
@@ -41,6 +43,10 @@ class Supervisor:
     def _take(self, message: ToStage) -> None:
         if isinstance(message, Start):
             self._starts.put(message)
+        elif isinstance(message, Until):
+            self._until_ns = message.due_ns
+            for tell in self._until_callbacks:
+                tell(message.due_ns)
         elif isinstance(message, Stop):
             self.stopping.set()
             self._starts.put(None)
@@ -50,6 +56,12 @@ class Supervisor:
     def wait_start(self) -> Start | None:
         """Wait until told to start; None when told to stop instead."""
         return self._starts.get()
+
+    def on_until(self, callback: Callable[[int], object]) -> None:
+        """Have `callback` called (by the listening thread) when the end of the schedule is told."""
+        self._until_callbacks.append(callback)
+        if self._until_ns is not None:
+            callback(self._until_ns)
 
     def on_stop(self, callback: Callable[[], object]) -> None:
         """Have `callback` called (by the listening thread) when told to stop."""

@@ -1,0 +1,129 @@
+"""What latbench's own work on a tick takes: each stage measures it before the first tick.
+
+Own work is the stamps (reading the clock, carrying them in the message) and the recording (a row in
+a ring): what a pipeline that nobody measures would not do. Each stage runs its real code on a tick
+of typical size, with the library's part (socket, producer, consumer) left out.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from latbench.clock import monotonic_ns
+from latbench.recording import COLUMNS, GENERATOR
+from latbench.ring import RingWriter, create_memory
+from latbench.tick import sent_suffix_format, splice_relayed
+
+_ROUNDS: Final = 15
+_CALLS: Final = 40
+"""600 calls, 2 to 4 ms: after 100 or so CPython's specialising interpreter has warmed up."""
+_SCRATCH_ROWS: Final = 1024
+"""More than there are calls: a full ring would be another, cheaper way."""
+
+DOCUMENT: Final = (
+    b'{"timestamp":1732470000.123456,"symbol":"NIFTY","price":24321.55,"volume":125,'
+    b'"bid":24321.50,"ask":24321.60,"bid_size":   300,"ask_size":   450}'
+)
+"""As the simulated market makes them."""
+
+
+def time_per_call(work: Callable[[], object]) -> int:
+    """Nanoseconds a call: the median of rounds, so that a stall in one doesn't count."""
+    rounds = []
+    for _ in range(_ROUNDS):
+        begun_ns = monotonic_ns()
+        for _ in range(_CALLS):
+            work()
+        rounds.append((monotonic_ns() - begun_ns) // _CALLS)
+    return int(statistics.median(rounds))
+
+
+def scratch_ring(ring: str) -> RingWriter:
+    """A ring that nobody reads, as wide as the real one and with its counters."""
+    columns = len(COLUMNS[ring])
+    descriptor = create_memory(columns, _SCRATCH_ROWS)
+    try:
+        return RingWriter(descriptor, columns)
+    finally:
+        os.close(descriptor)  # the mapping stays
+
+
+def sent_message(run_id: str, seq: int = 0) -> bytes:
+    """A tick as the generator sends it."""
+    now_ns = monotonic_ns()
+    return DOCUMENT[:-1] + sent_suffix_format(run_id) % (seq, now_ns, now_ns)
+
+
+def of_generator(run_id: str) -> int:
+    """What the generator does with a tick but make and send it, in ns."""
+    ring, suffix, document = scratch_ring(GENERATOR), sent_suffix_format(run_id), DOCUMENT[:-1]
+    due_ns = monotonic_ns()
+
+    def stamp_and_record() -> None:  # as in `generator.Sender._send_due`
+        sent_ns = monotonic_ns()
+        document + suffix % (7, due_ns, sent_ns)
+        ring.push(7, 0, due_ns, sent_ns)
+
+    return time_per_call(stamp_and_record)
+
+
+class NullProducer:
+    """Answers at once what a producer would send."""
+
+    def poll(self, timeout: float) -> int:
+        """Nothing has come."""
+        del timeout
+        return 0
+
+    def produce(
+        self,
+        topic: str,
+        value: bytes,
+        key: str | None,
+        partition: int = -1,
+        *,
+        on_delivery: Callable[[None, NullMessage], None],
+    ) -> None:
+        """Acknowledge a message."""
+        del topic, key, partition
+        on_delivery(None, NullMessage(value))
+
+
+class NullMessage:
+    """A message as a Kafka client hands it out."""
+
+    def __init__(self, value: bytes) -> None:
+        self._value = value
+
+    def value(self) -> bytes:
+        """The relay's document."""
+        return self._value
+
+    def key(self) -> bytes:
+        """The symbol."""
+        return b"NIFTY"
+
+    def error(self) -> None:
+        """None."""
+
+    def partition(self) -> int:
+        """Any."""
+        return 0
+
+    def offset(self) -> int:
+        """Any."""
+        return 0
+
+
+def relayed_messages(run_id: str) -> Iterator[NullMessage]:
+    """As many ticks as `time_per_call` takes, made already, as the relay produces them."""
+    now_ns = monotonic_ns()
+    return iter(
+        [
+            NullMessage(splice_relayed(sent_message(run_id, seq), now_ns, now_ns, now_ns))
+            for seq in range(_ROUNDS * _CALLS)
+        ]
+    )
