@@ -164,11 +164,11 @@ class ClientFigures(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     queue_mean_ns: float | None
-    """A message from `produce` until its request is made: linger, and waiting for the request
-    before (`int_latency`)."""
+    """A message from `produce` until its request is made: linger, mostly (`int_latency`)."""
     queue_max_ns: int | None
     send_mean_ns: float | None
-    """A request from being made until it is written to the socket (`outbuf_latency`)."""
+    """A request from being made until it is written to the socket: with one request in flight it
+    waits there for the answer to the one before (`outbuf_latency`)."""
     send_max_ns: int | None
     ack_mean_ns: float | None
     """From a produce request sent to its answer: network, broker, replication (`rtt`)."""
