@@ -12,13 +12,12 @@ import tempfile
 from pathlib import Path
 
 from latbench.assignment import assign
+from latbench.cli.output import worded
 from latbench.clock import NS_PER_S
 from latbench.config import RunConfig
-from latbench.findings import describe, severity
 from latbench.render.ink import Drawn, Ink, Line
 from latbench.render.live import draw_frame
 from latbench.render.pictures import draw_svg
-from latbench.render.report import Report
 from latbench.result import Snapshot
 from latbench.supervisor import run
 
@@ -54,13 +53,10 @@ def main() -> None:
     command = "latbench run --tick-rate 1000 --duration 120 --broker localhost:9092"
     live = draw_svg(Frame(late[0]), title=command, width=WIDTH)
     (PICTURES / "live.svg").write_text(live)
-    findings = [(str(severity(found)), describe(found)) for found in outcome.result.findings]
     started_s = outcome.result.started_unix_ns // NS_PER_S
     stem = datetime.datetime.fromtimestamp(started_s, datetime.UTC).strftime("%Y%m%d-%H%M%S")
     file = f"bench-results/{stem}.parquet"
-    report = draw_svg(
-        Report(outcome.result, findings, file), title=f"latbench report {file}", width=WIDTH
-    )
+    report = draw_svg(worded(outcome.result, file), title=f"latbench report {file}", width=WIDTH)
     (PICTURES / "report.svg").write_text(report)
 
 

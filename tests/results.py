@@ -1,14 +1,15 @@
 """Results and snapshots made up for tests, plausible in every figure and the same every time.
 
 `make_result()` is a quiet run of five minutes at 5,000 ticks/s against Kafka;
-`make_result(counts=make_counts(lost=3))` changes what a test is about. The means of the four parts
-add up to the mean of `end_to_end`.
+`make_result(counts=make_counts(lost=3))` changes what a test is about, and
+`make_result(**SCHEMA_1)` lacks what the first files lack. The means of the four parts add up to the
+mean of `end_to_end`.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -16,13 +17,18 @@ from latbench.clock import NS_PER_S
 from latbench.config import RunConfig
 from latbench.result import (
     BrokerFacts,
+    ClientFigures,
     Counts,
     Environment,
+    Finding,
     HopSummary,
+    MachineFigures,
+    ProcessFigures,
     RunResult,
     RunStatus,
     Snapshot,
     StageSnapshot,
+    StallFigures,
     TailShare,
 )
 from latbench.tick import HOPS
@@ -40,6 +46,8 @@ _HOPS_US: dict[str, tuple[float, tuple[float, ...], float, float, float]] = {
     "end_to_end": (371, (581, 640, 722, 841, 1310, 3260, 9050), 44100, 619.71, 262),
     "ack": (201, (340, 371, 418, 480, 902, 2020, 7010), 30900, 362, 190),
     "service": (340, (498, 541, 612, 703, 1170, 2610, 8120), 33100, 527.11, 231),
+    "without": (371, (580, 637, 716, 812, 969, 1740, 4030), 8870, 604.1, 118),
+    "hiccup": (50.6, (61.2, 64.8, 70.1, 78.4, 121, 1120, 4080), 8310, 64.9, 58.3),
 }
 _TAIL_US = {"schedule": 604.0, "websocket": 151.0, "relay": 24.3, "kafka": 1330.0}
 
@@ -72,6 +80,83 @@ def make_hop(hop: str = "end_to_end", *, scale: float = 1.0, **changes: Any) -> 
 def make_hops(*, scale: float = 1.0, **changes: Any) -> tuple[HopSummary, ...]:
     """All hops in the order of `HOPS`, each changed in the same way."""
     return tuple(make_hop(hop.name, scale=scale, **changes) for hop in HOPS)
+
+
+def make_hiccups(**changes: Any) -> HopSummary:
+    """How late the timers of four processes woke, a thousand times a second each."""
+    given = {"count": 1_200_000, "rate_hz": 4000.0}
+    return make_hop("hiccup", **given | changes)
+
+
+def make_without(count: int = 1_483_588) -> HopSummary:
+    """`end_to_end` over the ticks that overlap no stall."""
+    return msgspec.structs.replace(make_hop("without", count=count), hop="end_to_end")
+
+
+def make_stalls(**changes: Any) -> StallFigures:
+    """Of a machine that is to blame for most of the tail."""
+    stalls = StallFigures(
+        threshold_ns=1_000_000,
+        count=1_204,
+        ticks=16_412,
+        tail_ticks=11_390,
+        without=make_without(),
+    )
+    return msgspec.structs.replace(stalls, **changes)
+
+
+_PROCESSES: dict[str, tuple[float, int, int, int, int, int]] = {
+    # CPUs in use, switches (involuntary, voluntary), MiB now and at most, open descriptors
+    "supervisor": (0.034, 214, 301_377, 121, 133, 41),
+    "generator": (0.212, 1_204, 1_541_903, 68, 69, 22),
+    "relay": (0.631, 3_310, 1_604_118, 84, 88, 31),
+    "consumer": (0.187, 902, 1_529_450, 77, 80, 28),
+    "broker": (0.448, 2_871, 3_020_664, 72, 74, 37),
+}
+
+
+def make_process(process: str = "relay", **changes: Any) -> ProcessFigures:
+    """One process of a quiet run."""
+    cpus, taken, given, mib, peak_mib, descriptors = _PROCESSES[process]
+    scale = 0.8 + list(_PROCESSES).index(process) / 10
+    figures = ProcessFigures(
+        process=process,
+        span_ns=299 * NS_PER_S,
+        cpu_ns=round(cpus * 299 * NS_PER_S),
+        involuntary_switches=taken,
+        voluntary_switches=given,
+        minor_faults=1_204 + descriptors,
+        major_faults=0,
+        rss_bytes=mib << 20,
+        peak_rss_bytes=peak_mib << 20,
+        descriptors=descriptors,
+        hiccups=make_hop("hiccup", scale=scale, count=300_000, rate_hz=1000.0),
+    )
+    return msgspec.structs.replace(figures, **changes)
+
+
+def make_processes(*, embedded: bool = False) -> tuple[ProcessFigures, ...]:
+    """All processes of a run, with the mock broker's where it is one of them."""
+    return tuple(make_process(name) for name in _PROCESSES if embedded or name != "broker")
+
+
+def make_client(**changes: Any) -> ClientFigures:
+    """Of Kafka clients whose messages wait for the request before."""
+    client = ClientFigures(
+        queue_mean_ns=101_300.0,
+        queue_max_ns=9_120_000,
+        send_mean_ns=8_140.0,
+        send_max_ns=402_000,
+        ack_mean_ns=211_700.0,
+        ack_max_ns=28_700_000,
+        throttle_mean_ns=0.0,
+        throttle_max_ns=0,
+        batches=750_113,
+        batch_messages=1.9996,
+        batch_bytes=812.4,
+        fetch_mean_ns=398_200.0,
+    )
+    return msgspec.structs.replace(client, **changes)
 
 
 def make_counts(**changes: Any) -> Counts:
@@ -143,6 +228,16 @@ def make_config(**changes: Any) -> RunConfig:
     return msgspec.structs.replace(config, **changes)
 
 
+def make_tail(**changes: Any) -> TailShare:
+    """What the slowest hundredth spent its time on."""
+    tail = TailShare(
+        above_ns=1_310_000,
+        count=14_987,
+        mean_ns={hop: value * 1000 for hop, value in _TAIL_US.items()},
+    )
+    return msgspec.structs.replace(tail, **changes)
+
+
 def make_result(**changes: Any) -> RunResult:
     """A quiet run with every field filled in; any field can be changed."""
     hops = make_hops()
@@ -160,24 +255,50 @@ def make_result(**changes: Any) -> RunResult:
         broker=make_broker(),
         counts=make_counts(),
         hops=hops,
-        tail=TailShare(
-            above_ns=1_310_000,
-            count=14_987,
-            mean_ns={hop: value * 1000 for hop, value in _TAIL_US.items()},
-        ),
+        tail=make_tail(),
         findings=(),
+        warmup_ns=2 * NS_PER_S,
+        hiccups=make_hiccups(),
+        stalls=make_stalls(),
+        processes=make_processes(),
+        machine=MachineFigures(busy=0.571, steal=0.0042, iowait=0.0),
+        client=make_client(),
+        own_cost_ns={"generator": 2_110, "relay": 4_390, "consumer": 1_980},
+        advice=(
+            Finding(
+                code="ticks-wait-for-the-request-before",
+                values={"held": 101_300.0, "hop": "kafka", "mean": 461_000.0, "ack": 211_700.0},
+            ),
+        ),
     )
     return msgspec.structs.replace(result, **changes)
 
 
-def make_stages(*, died: str = "") -> tuple[StageSnapshot, ...]:
-    """The processes of a run; the one called `died` has."""
-    return tuple(
-        StageSnapshot(stage=stage, pid=4711 + index, state="running")
-        if stage != died
-        else StageSnapshot(stage=stage, pid=4711 + index, state="died", note="killed by signal 9")
-        for index, stage in enumerate(("generator", "relay", "consumer", "hiccup"))
-    )
+SCHEMA_1: Final[dict[str, Any]] = {
+    "schema": 1, "warmup_ns": None, "hiccups": None, "stalls": None, "processes": (),
+    "machine": None, "client": None, "own_cost_ns": {}, "advice": (),
+}  # fmt: skip
+"""Changes that make a result what a file of schema 1 holds."""
+
+
+_CPU_SHARES = {"supervisor": 0.031, "generator": 0.208, "relay": 0.644, "consumer": 0.179}
+
+
+def make_stages(*, died: str = "", known: bool = True) -> tuple[StageSnapshot, ...]:
+    """The processes of a run; the one called `died` has. Not `known`: no CPU and memory yet."""
+    stages = []
+    for index, stage in enumerate(_CPU_SHARES):
+        has_died = stage == died
+        shown = StageSnapshot(
+            stage=stage,
+            pid=4711 + index,
+            state="died" if has_died else "running",
+            note="killed by signal 9" if has_died else "",
+            cpu_share=_CPU_SHARES[stage] if known and not has_died else None,
+            rss_bytes=_PROCESSES[stage][3] << 20 if known and not has_died else 0,
+        )
+        stages.append(shown)
+    return tuple(stages)
 
 
 def make_snapshot(**changes: Any) -> Snapshot:
@@ -201,5 +322,6 @@ def make_snapshot(**changes: Any) -> Snapshot:
         reordered=0,
         errors=0,
         stages=make_stages(),
+        hiccups=make_hiccups(count=129_000),
     )
     return msgspec.structs.replace(snapshot, **changes)

@@ -9,9 +9,10 @@ from pathlib import Path
 import msgspec
 import typer
 
+from latbench import advice
 from latbench.findings import describe, severity
 from latbench.render.console import open_console
-from latbench.render.report import Report
+from latbench.render.report import ALLOWED, Report
 from latbench.result import RunResult
 
 
@@ -23,7 +24,18 @@ def show(result: RunResult, path: Path, *, as_json: bool) -> None:
         for finding, told in zip(result.findings, summary["findings"], strict=True):
             told["severity"] = str(severity(finding))
             told["text"] = describe(finding)
+        for piece, told in zip(result.advice, summary["advice"], strict=True):
+            told["text"] = advice.describe(piece)
         typer.echo(msgspec.json.format(msgspec.json.encode(summary), indent=2))
         return
-    findings = [(str(severity(finding)), describe(finding)) for finding in result.findings]
-    open_console(sys.stdout, os.environ).print(Report(result, findings, path))
+    open_console(sys.stdout, os.environ).print(worded(result, path))
+
+
+def worded(result: RunResult, path: str | os.PathLike[str]) -> Report:
+    """The report with findings and advice in words."""
+    findings = [
+        (ALLOWED if finding.allowed else str(severity(finding)), describe(finding))
+        for finding in result.findings
+    ]
+    told = [advice.describe(piece) for piece in result.advice]
+    return Report(result, findings, path, advice=told)

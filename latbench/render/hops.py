@@ -3,6 +3,9 @@
 With room (from about 130 columns) it has a row a hop and a column a statistic. With less it stands
 on its side, a column a hop and a row a statistic: that is complete at 80 columns, and no number is
 cut short. Either way the parts come first and add up to `end_to_end`, which is set apart.
+
+The hiccups of the platform are no hop: no tick passes through them. They stand last, as a row like
+the others, or as a line below the table that stands on its side.
 """
 
 from __future__ import annotations
@@ -18,10 +21,12 @@ from latbench.units import format_count, format_latency, format_rate
 
 NOT_AVAILABLE: Final = "n/a"
 MOCK: Final = "librdkafka's mock broker, not Kafka"
+HICCUP: Final = "hiccup"
 
-_LATENCY_WIDTH: Final = 7
+LATENCY_WIDTH: Final = 7
 """`55.1 µs`: fixed, so that columns stand still while a live view's figures change."""
 _NAME_WIDTH: Final = len("p99.99")
+_PLATFORM_STATISTICS: Final = ("p50", "p99", "p99.9", "p99.99", "max")
 _ON_BROKER: Final = ("kafka", "ack")
 _UNIT_STYLES: Final = {"ns": "dim", "µs": "dim", "ms": "cyan", "s": "magenta"}
 _STYLES: Final = {
@@ -95,18 +100,51 @@ def label_of(hop: Hop, *, embedded: bool) -> str:
     return f"{hop.label} (mock)" if embedded and hop.name in _ON_BROKER else hop.label
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Row:
+    """What the table tells of one hop, or of the platform."""
+
+    name: str
+    tag: str
+    label: str
+    style: str
+    summary: HopSummary | None
+    is_total: bool = False
+
+    def cell(self, statistic: Statistic, ink: Ink, *, compact: bool = False) -> Line:
+        """One figure of it."""
+        summary = self.summary
+        value = statistic.read(summary) if summary is not None and summary.count else None
+        match statistic.name:
+            case "count" | "rate" if compact:
+                return [(_compact(value or 0), self.style)]
+            case "count":
+                return [(format_count(round(value or 0)), self.style)]
+            case "rate":
+                return [(format_rate(value or 0.0), self.style)]
+            case _ if summary is None or not summary.count:
+                return [(right(ink.text("–"), LATENCY_WIDTH), "dim")]
+            case _:
+                return latency_spans(value, LATENCY_WIDTH, self.style, ink)
+
+
 class HopTable(Drawn):
-    """All hops and all (or the given) statistics; `notes` adds what a first reader has to know."""
+    """All hops and all (or the given) statistics; `notes` adds what a first reader has to know.
+
+    `hiccups` adds how late timers woke on this machine.
+    """
 
     def __init__(
         self,
         hops: Sequence[HopSummary],
         *,
         embedded: bool,
+        hiccups: HopSummary | None = None,
         statistics: Sequence[Statistic] = STATISTICS,
         notes: bool = True,
     ) -> None:
         self._summaries: Mapping[str, HopSummary] = {summary.hop: summary for summary in hops}
+        self._hiccups = hiccups
         self._embedded = embedded
         self._statistics = statistics
         self._notes = notes
@@ -129,9 +167,10 @@ class HopTable(Drawn):
     def _note_texts(self) -> list[str]:
         texts = [
             "For every tick the four parts add up to end_to_end; percentiles don't add. ack is a "
-            "side branch. service is uncorrected: counted from sent, it hides the generator's "
-            "stalls."
+            "side branch."
         ]
+        if self._hiccups is not None:
+            texts[0] += " hiccup: how late this machine woke timers."
         if self._embedded:
             texts.append(
                 f"kafka and ack were measured against {MOCK}: they test the pipeline and say "
@@ -142,51 +181,43 @@ class HopTable(Drawn):
             texts.append("n/a: fewer than 100 ticks lie above, so a figure would be a guess.")
         return texts
 
-    def _cell(self, hop: Hop, statistic: Statistic, ink: Ink, *, compact: bool = False) -> Line:
-        summary = self._summaries.get(hop.name)
-        value = statistic.read(summary) if summary is not None and summary.count else None
-        style = _STYLES[hop.kind]
-        match statistic.name:
-            case "count" | "rate" if compact:
-                return [(_compact(value or 0), style)]
-            case "count":
-                return [(format_count(round(value or 0)), style)]
-            case "rate":
-                return [(format_rate(value or 0.0), style)]
-            case _ if summary is None or not summary.count:
-                return [(right(ink.text("–"), _LATENCY_WIDTH), "dim")]
-            case _:
-                return latency_spans(value, _LATENCY_WIDTH, style, ink)
+    def _of(self, hop: Hop, ink: Ink) -> _Row:
+        return _Row(
+            name=hop.name,
+            tag=ink.text(tag_of(hop, embedded=self._embedded)),
+            label=ink.text(label_of(hop, embedded=self._embedded)),
+            style=_STYLES[hop.kind],
+            summary=self._summaries.get(hop.name),
+            is_total=hop.kind is HopKind.TOTAL,
+        )
+
+    def _of_platform(self) -> _Row | None:
+        if self._hiccups is None:
+            return None
+        return _Row(HICCUP, "platform", "timer wake-ups late by", "dim", self._hiccups)
 
     def _in_rows(self, width: int, ink: Ink) -> list[Line] | None:
-        cells = [
-            [self._cell(hop, statistic, ink) for statistic in self._statistics] for hop in HOPS
-        ]
+        platform = self._of_platform()
+        rows = [*(self._of(hop, ink) for hop in HOPS), *([platform] if platform else [])]
+        cells = [[row.cell(statistic, ink) for statistic in self._statistics] for row in rows]
         widths = [
             max(len(statistic.name), *(width_of(row[column]) for row in cells))
             for column, statistic in enumerate(self._statistics)
         ]
-        labels = [ink.text(label_of(hop, embedded=self._embedded)) for hop in HOPS]
-        tags = [ink.text(tag_of(hop, embedded=self._embedded)) for hop in HOPS]
         # a label begins below the one above; a tag ends there, in whatever room its name leaves
-        name_width = max(len(hop.name) for hop in HOPS) + 2
-        label_width = max(map(len, labels))
-        both = max(len(hop.name) + 1 + len(tag) for hop, tag in zip(HOPS, tags, strict=True))
-        labelled = [
-            (left(hop.name, name_width), left(label, label_width))
-            for hop, label in zip(HOPS, labels, strict=True)
-        ]
-        tagged = [
-            (hop.name, right(tag, both - len(hop.name)))
-            for hop, tag in zip(HOPS, tags, strict=True)
-        ]
+        name_width = max(len(row.name) for row in rows) + 2
+        label_width = max(len(row.label) for row in rows)
+        both = max(len(row.name) + 1 + len(row.tag) for row in rows)
+        labelled = [(left(row.name, name_width), left(row.label, label_width)) for row in rows]
+        tagged = [(row.name, right(row.tag, both - len(row.name))) for row in rows]
         for gap, heads in ((2, labelled), (2, tagged), (1, tagged)):
             if sum(map(len, heads[0])) + sum(widths) + gap * len(widths) <= width:
-                return self._rows(heads, cells, widths, gap, ink)
+                return self._rows(rows, heads, cells, widths, gap, ink)
         return None
 
     def _rows(
         self,
+        rows: Sequence[_Row],
         heads: Sequence[tuple[str, str]],
         cells: Sequence[Sequence[Line]],
         widths: Sequence[int],
@@ -200,45 +231,59 @@ class HopTable(Drawn):
         )
         rule: Line = [(ink.rule(head_width + len(header)), "dim")]
         lines: list[Line] = [[(" " * head_width, ""), (header, "dim")]]
-        for hop, (name, title), row in zip(HOPS, heads, cells, strict=True):
-            line: Line = [(name, _STYLES[hop.kind]), (title, "dim")]
-            for cell, cell_width in zip(row, widths, strict=True):
+        for row, (name, title), figures in zip(rows, heads, cells, strict=True):
+            line: Line = [(name, row.style), (title, "dim")]
+            for cell, cell_width in zip(figures, widths, strict=True):
                 line.append((" " * (gap + cell_width - width_of(cell)), ""))
                 line += cell
-            if hop.kind is HopKind.TOTAL:
+            if row.is_total:
                 lines += [rule, line, rule]
             else:
                 lines.append(line)
         return lines
 
     def _in_columns(self, width: int, ink: Ink) -> list[Line]:
+        rows = [self._of(hop, ink) for hop in HOPS]
+        below = self._platform_line(width, ink)
         for gap in (2, 1):
-            lines = self._columns(HOPS, gap, ink)
+            lines = self._columns(rows, gap, ink)
             if max(map(width_of, lines)) <= width:
-                return lines
-        ends = next(index for index, hop in enumerate(HOPS) if hop.kind is HopKind.TOTAL) + 1
-        return [*self._columns(HOPS[:ends], 1, ink), [], *self._columns(HOPS[ends:], 1, ink)]
+                return [*lines, *below]
+        ends = next(index for index, row in enumerate(rows) if row.is_total) + 1
+        return [
+            *self._columns(rows[:ends], 1, ink), [], *self._columns(rows[ends:], 1, ink), *below,
+        ]  # fmt: skip
 
-    def _columns(self, hops: Sequence[Hop], gap: int, ink: Ink) -> list[Line]:
+    def _platform_line(self, width: int, ink: Ink) -> list[Line]:
+        """As many of the hiccups' figures as a line holds; none where there are none."""
+        row = self._of_platform()
+        if row is None:
+            return []
+        shown = [item for item in self._statistics if item.name in _PLATFORM_STATISTICS]
+        while True:
+            line: Line = [(left(row.name, _NAME_WIDTH), row.style)]
+            for item in shown:
+                line += [(f"  {item.name} ", "dim"), *row.cell(item, ink)]
+            if width_of(line) <= width:
+                return [line]
+            shown.pop(0)
+
+    def _columns(self, rows: Sequence[_Row], gap: int, ink: Ink) -> list[Line]:
         lines: list[Line] = [[(" " * _NAME_WIDTH, "")], [(" " * _NAME_WIDTH, "")]]
         names = ("rate/s" if item.name == "rate" else item.name for item in self._statistics)
         lines += [[(left(name, _NAME_WIDTH), "dim")] for name in names]
         bar = ink.text("│")
-        previous: Hop | None = None
-        for hop in hops:
-            style = _STYLES[hop.kind]
-            column: list[Line] = [
-                [(hop.name, style)],
-                [(ink.text(tag_of(hop, embedded=self._embedded)), "dim")],
-            ]
-            column += [self._cell(hop, item, ink, compact=True) for item in self._statistics]
+        previous: _Row | None = None
+        for row in rows:
+            column: list[Line] = [[(row.name, row.style)], [(row.tag, "dim")]]
+            column += [row.cell(item, ink, compact=True) for item in self._statistics]
             cell_width = max(map(width_of, column))
-            is_apart = previous is not None and HopKind.TOTAL in (hop.kind, previous.kind)
+            is_apart = previous is not None and (row.is_total or previous.is_total)
             # the first column needs one blank only: its figures are narrower than its heading
             lead = f" {bar} " if is_apart else " " * (gap if previous else 1)
             for line, cell in zip(lines, column, strict=True):
                 line.extend([(lead + " " * (cell_width - width_of(cell)), "dim"), *cell])
-            previous = hop
+            previous = row
         return lines
 
 

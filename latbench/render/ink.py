@@ -33,6 +33,8 @@ _ASCII: Final[dict[int, str]] = str.maketrans(
 )  # fmt: skip
 _KEEP_TOGETHER: Final = re.compile(r"(?<=\d) (?=(?:ns|us|µs|ms|s|min|h|GiB|%)(?![\w/]))")
 _NO_BREAK: Final = "\u00a0"
+GUTTER: Final = 10
+"""Cells that a field's label takes."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -130,6 +132,16 @@ def paragraph(
     for piece in wrap(ink.text(text), max(width - gutter, 1)):
         head = left(ink.text(label), gutter) if not lines else " " * gutter
         lines.append([(head, label_style), (piece, style)])
+    return lines
+
+
+def fields(
+    labelled: Iterable[tuple[str, str]], width: int, ink: Ink, *, style: str = ""
+) -> list[Line]:
+    """Texts (label, text), each beside its label."""
+    lines: list[Line] = []
+    for label, text in labelled:
+        lines += paragraph(text, width, ink, style=style, label=label, gutter=GUTTER)
     return lines
 
 

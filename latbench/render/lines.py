@@ -58,7 +58,9 @@ class LineView:
 def draw_line(snapshot: Snapshot) -> str:
     """A snapshot in one line whose columns stand below those of other lines."""
     time = format_clock(max(snapshot.elapsed_ns, 0))
-    if snapshot.total_ns is not None:
+    if snapshot.is_warmup_open:
+        time += " until settled"
+    elif snapshot.total_ns is not None:
         time += f" of {format_clock(snapshot.total_ns)}"
     end_to_end = next((hop for hop in snapshot.hops if hop.hop == "end_to_end" and hop.count), None)
     percentiles = end_to_end.percentiles_ns if end_to_end is not None else {}

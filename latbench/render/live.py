@@ -23,7 +23,7 @@ from latbench.render.ink import (
     wrap,
 )
 from latbench.result import Snapshot, StageSnapshot
-from latbench.units import format_clock, format_count, format_latency, format_rate
+from latbench.units import format_clock, format_count, format_latency, format_memory, format_rate
 
 SECONDS_SHOWN: Final = 60
 
@@ -133,15 +133,24 @@ def draw_frame(
         if others + len(lines) < height:
             block.lines = lines
 
-    def table(statistics: Sequence[Statistic], *, short: bool = False) -> list[Line]:
-        hops = HopTable(snapshot.hops, embedded=embedded, statistics=statistics, notes=False)
+    def table(
+        statistics: Sequence[Statistic], *, short: bool = False, bare: bool = False
+    ) -> list[Line]:
+        hops = HopTable(
+            snapshot.hops,
+            embedded=embedded,
+            hiccups=None if bare else snapshot.hiccups,
+            statistics=statistics,
+            notes=False,
+        )
         return hops.draw_shortest(width, ink) if short else hops.draw(width, ink)
 
     upgrades: Sequence[tuple[str, Callable[[], list[Line]]]] = (
         ("progress", lambda: [_progress(snapshot, width, ink)]),
-        ("table", lambda: table(_FEW, short=True)),
+        ("table", lambda: table(_FEW, short=True, bare=True)),
         ("messages", lambda: _messages(snapshot, width, ink, 1)),
         ("ticks", lambda: _ticks(snapshot, width)),
+        ("table", lambda: table(_FEW, short=True)),
         ("chart", lambda: _chart(snapshot, width, ink, 1)),
         ("stages", lambda: [_stages_line(snapshot.stages, width, ink)]),
         ("table", lambda: table(_MANY)),
@@ -168,6 +177,8 @@ def draw_frame(
 def _progress(snapshot: Snapshot, width: int, ink: Ink) -> Line:
     elapsed_ns = max(snapshot.elapsed_ns, 0)
     head: Line = [(left(ink.text(snapshot.phase), _PHASE_WIDTH), "bold"), ("  ", "")]
+    if snapshot.is_warmup_open:
+        return [*head, (f"{format_clock(elapsed_ns)} so far, until the latency has settled", "")]
     if snapshot.total_ns is None:
         return [*head, (f"{format_clock(elapsed_ns)} so far, to the end of the source", "")]
     total = format_clock(snapshot.total_ns)
@@ -233,19 +244,17 @@ def _chart(snapshot: Snapshot, width: int, ink: Ink, height: int) -> list[Line]:
 
 
 def _stages_line(stages: Sequence[StageSnapshot], width: int, ink: Ink) -> Line:
-    spans: Line = []
-    for stage in stages:
-        note = f" ({stage.note})" if stage.note else ""
-        gap = "   " if spans else ""
-        text = ink.text(f"{stage.stage} {stage.pid} {stage.state}{note}")
-        spans.append((gap + text, _STATE_STYLES.get(stage.state, "")))
-    label: Line = [(left("processes", _GUTTER), "dim")]
-    if width_of(spans) + _GUTTER <= width:
-        return [*label, *spans]
+    for label, spans in (
+        ("processes", _in_full(stages, ink)),
+        ("CPU use", _cpus(stages, ink)),
+    ):
+        if spans and width_of(spans) + _GUTTER <= width:
+            return [(left(label, _GUTTER), "dim"), *spans]
     # too long for a line: by state and without numbers; what died comes first and keeps its name
     names: dict[str, list[str]] = {}
     for stage in sorted(stages, key=lambda stage: stage.state != "died"):
         names.setdefault(stage.state, []).append(stage.stage)
+    spans = []
     for named in (set(names), {"died"}, set[str]()):
         spans = []
         for state, some in names.items():
@@ -254,24 +263,58 @@ def _stages_line(stages: Sequence[StageSnapshot], width: int, ink: Ink) -> Line:
             spans.append((gap + ink.text(f"{told} {state}"), _STATE_STYLES.get(state, "")))
         if width_of(spans) + _GUTTER <= width:
             break
-    return [*label, *spans]
+    return [(left("processes", _GUTTER), "dim"), *spans]
+
+
+def _in_full(stages: Sequence[StageSnapshot], ink: Ink) -> Line:
+    spans: Line = []
+    for stage in stages:
+        cpu = f" {_cpu(stage)}" if _cpu(stage) else ""
+        note = f" ({stage.note})" if stage.note else ""
+        gap = "   " if spans else ""
+        text = ink.text(f"{stage.stage} {stage.pid} {stage.state}{cpu}{note}")
+        spans.append((gap + text, _STATE_STYLES.get(stage.state, "")))
+    return spans
+
+
+def _cpus(stages: Sequence[StageSnapshot], ink: Ink) -> Line:
+    """Names and CPU alone, where all run and it is known of all."""
+    if any(stage.state != "running" or stage.cpu_share is None for stage in stages):
+        return []
+    return [(ink.text("  ".join(f"{stage.stage} {_cpu(stage)}" for stage in stages)), "")]
+
+
+def _cpu(stage: StageSnapshot) -> str:
+    """CPU time over the last second, 100% being one CPU; "" while not known."""
+    return f"{stage.cpu_share:.0%}" if stage.cpu_share is not None else ""
 
 
 def _stages_table(stages: Sequence[StageSnapshot], width: int, ink: Ink) -> list[Line]:
     names = max((len(stage.stage) for stage in stages), default=0)
+    room = width - _GUTTER - names - 22
+    usages = [_usage(stage) for stage in stages]
+    if max(map(len, usages), default=0) > room:
+        usages = [""] * len(stages)
     lines: list[Line] = []
-    for stage in stages:
-        note = wrap(ink.text(stage.note), max(width - _GUTTER - names - 22, 1))[0]
+    for stage, usage in zip(stages, usages, strict=True):
+        # what died uses nothing any more: its note takes that room
+        note = wrap(ink.text(stage.note), max(room - len(usage), 1))[0]
         lines.append(
             [
                 (left("processes" if not lines else "", _GUTTER), "dim"),
                 (left(ink.text(stage.stage), names), ""),
                 (f"  {stage.pid:>8}  ", "dim"),
                 (left(ink.text(stage.state), 8), _STATE_STYLES.get(stage.state, "")),
-                (f"  {note}", ""),
+                (f"  {usage}{note}", ""),
             ]
         )
     return lines
+
+
+def _usage(stage: StageSnapshot) -> str:
+    """CPU and memory in columns; "" while neither is known."""
+    memory = format_memory(stage.rss_bytes) if stage.rss_bytes else ""
+    return f"{right(_cpu(stage), 4)} CPU  {right(memory, 8)}  " if _cpu(stage) or memory else ""
 
 
 def _messages(snapshot: Snapshot, width: int, ink: Ink, most: int) -> list[Line]:

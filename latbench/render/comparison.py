@@ -1,0 +1,73 @@
+"""The total beside two other ways to count it: what the machine did to it, and what hides that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from latbench.render.grid import Column, draw_grid, text_column
+from latbench.render.hops import LATENCY_WIDTH, Statistic, latency_spans, only
+from latbench.render.ink import Ink, Line, paragraph
+from latbench.result import HopSummary, RunResult, StallFigures
+from latbench.units import format_count
+
+_SHOWN: Final = only("p50", "p90", "p99", "p99.9", "max")
+_NUMBERS: Final = {2: "two", 3: "three"}
+
+
+class _Way(NamedTuple):
+    name: str
+    since: str
+    summary: HopSummary
+    style: str
+
+
+def draw_comparison(result: RunResult, width: int, ink: Ink) -> list[Line]:
+    """`end_to_end`, the same without the machine's stalls, and `service`; then why they differ."""
+    stalls = result.stalls
+    ways = [_Way("end_to_end", "from due", result.hop("end_to_end"), "bold")]
+    if stalls is not None and stalls.ticks:
+        ways.append(_Way("  without stalls", "from due", stalls.without, ""))
+    ways.append(_Way("service, uncorrected", "from sent", result.hop("service"), "dim"))
+    columns = [
+        Column("", [[(way.name, way.style)] for way in ways], is_text=True),
+        text_column("", [way.since for way in ways], "dim", worth=2),
+        Column("ticks", [[(format_count(way.summary.count), way.style)] for way in ways], worth=1),
+        *(_figures(statistic, ways, ink) for statistic in _SHOWN),
+    ]
+    lines: list[Line] = [[(f"End to end, counted {_NUMBERS[len(ways)]} ways", "bold")]]
+    lines += [*draw_grid(columns, width, ink), []]
+    for text in _words(result, stalls):
+        lines += paragraph(text, width, ink, style="dim")
+    return lines
+
+
+def _figures(statistic: Statistic, ways: Sequence[_Way], ink: Ink) -> Column:
+    cells = []
+    for way in ways:
+        value_ns = statistic.read(way.summary) if way.summary.count else None
+        cells.append(latency_spans(value_ns, LATENCY_WIDTH, way.style, ink))
+    return Column(statistic.name, cells, worth=3 if statistic.name == "p90" else 0)
+
+
+def _words(result: RunResult, stalls: StallFigures | None) -> Iterable[str]:
+    if result.config.as_fast_as_possible:
+        yield "At --speed max nothing is due: both count from sending and hide a late generator."
+    else:
+        yield "service counts from sending: it hides a late generator (coordinated omission)."
+    if stalls is None:
+        return
+    stall = f"stall (timer late by {stalls.threshold_ns / 1e6:g} ms or more)"
+    if not stalls.ticks:
+        yield f"No tick overlaps a {stall}."
+        return
+    told = (
+        f"{format_count(stalls.ticks)} of {format_count(result.hop('end_to_end').count)} ticks "
+        f"overlap a {stall}"
+    )
+    slowest = result.tail.count if result.tail is not None else 0
+    if slowest:
+        told += f"; {format_count(stalls.tail_ticks)} of the slowest {format_count(slowest)} do"
+        if stalls.tail_ticks * 2 > slowest:
+            told += ": the tail is mostly the machine's"
+    yield f"{told}."

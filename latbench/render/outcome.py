@@ -1,0 +1,91 @@
+"""What came of a run's ticks: how many arrived, which did not, what went amiss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from latbench.render.hops import NOT_AVAILABLE
+from latbench.render.ink import Ink, Line, fields
+from latbench.result import Counts, HopSummary, RunResult
+from latbench.units import format_count, format_latency
+
+_RANGES_SHOWN: Final = 8
+
+
+def draw_outcome(result: RunResult, width: int, ink: Ink, *, measured: bool) -> list[Line]:
+    """Spread, counts, and whatever should not have happened."""
+    counts = result.counts
+    lines: list[Line] = []
+    if measured:
+        lines += fields([("spread", _spread(result.hop("end_to_end")))], width, ink)
+    lines += fields([("ticks", _ticks(counts))], width, ink)
+    is_grave = bool(counts.lost or counts.ring_overruns)
+    if amiss := ", ".join(_amiss(counts)):
+        style = "bold red" if is_grave else "yellow"
+        lines += fields([("amiss", amiss)], width, ink, style=style)
+    if lost := _lost(result):
+        lines += fields([("lost seq", lost)], width, ink, style="red")
+    if strange := ", ".join(_strange(result.hops)):
+        told = f"latencies counted apart, in no figure above: {strange}"
+        lines += fields([("amiss", told)], width, ink, style="yellow")
+    return lines
+
+
+def _spread(end_to_end: HopSummary) -> str:
+    p50_ns = end_to_end.percentiles_ns.get("p50")
+    p999_ns = end_to_end.percentiles_ns.get("p99.9")
+    spread = NOT_AVAILABLE
+    if p50_ns is not None and p999_ns is not None:
+        spread = format_latency(p999_ns - p50_ns)
+    return f"end_to_end: p99.9 − p50 = {spread}, stdev = {format_latency(end_to_end.stdev_ns)}"
+
+
+def _ticks(counts: Counts) -> str:
+    return (
+        f"{format_count(counts.sent)} sent ({format_count(counts.warmup)} of them for warm-up), "
+        f"{format_count(counts.measured)} measured, {format_count(counts.consumed)} consumed"
+        f"{', none lost' if not counts.lost else ''}"
+    )
+
+
+def _lost(result: RunResult) -> str:
+    """The lost ticks by `seq` as the result file spells it, without commas between digits."""
+    shown = result.lost_ranges[:_RANGES_SHOWN]
+    told = ", ".join(f"{first}" if first == last else f"{first}–{last}" for first, last in shown)
+    hidden = max(result.lost_range_count, len(result.lost_ranges)) - len(shown)
+    more = f" and {format_count(hidden)} more range{'s' if hidden > 1 else ''}"
+    return f"{told}{more if hidden else ''}"
+
+
+def _strange(hops: Iterable[HopSummary]) -> Iterable[str]:
+    for hop in hops:
+        if hop.negative:
+            yield f"{format_count(hop.negative)} of {hop.hop} below 0"
+        if hop.out_of_range:
+            yield f"{format_count(hop.out_of_range)} of {hop.hop} above 24 h"
+
+
+def _amiss(counts: Counts) -> Iterable[str]:
+    told = (
+        (counts.lost, "lost"),
+        (counts.duplicates, "consumed more than once"),
+        (counts.reordered, "consumed after a later tick of their symbol"),
+        (counts.delivery_errors, "given up by the producer"),
+        (counts.malformed, "malformed at the relay"),
+        (counts.unknown, "messages on the topic that are no tick of this run"),
+        (counts.ring_overruns, "rows that no ring had room for"),
+        (counts.source_skipped, "lines of the capture that hold no message"),
+    )
+    yield from (f"{format_count(number)} {words}" for number, words in told if number)
+    for times, waited_ns, who in (
+        (counts.relay_backpressure, counts.relay_backpressure_ns, "the relay waited for Kafka"),
+        (
+            counts.generator_backpressure,
+            counts.generator_backpressure_ns,
+            "the generator waited for the relay",
+        ),
+    ):
+        if times:
+            often = "once" if times == 1 else f"{format_count(times)} times"
+            yield f"{who} {often}, {format_latency(waited_ns)} in all"
