@@ -5,6 +5,7 @@ Never on a tick's way: it wakes 20 times a second to empty the rings, and tells 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import signal
@@ -76,7 +77,8 @@ def run(assignment: Assignment, observe: Observer, detour: Detour | None = None)
         try:
             session.start()
         except BaseException:
-            session.end_stages()
+            with contextlib.suppress(LatbenchError):  # the first error is the one to tell
+                session.end_stages()
             spool.remove()  # nothing was measured
             raise
         try:
@@ -330,9 +332,11 @@ class _Session:
 
     def end_stages(self) -> None:
         """End every process and take the last rows."""
-        self._sample(monotonic_ns(), at_once=True)
-        self.crew.end()
-        self._meter.stop()
+        try:
+            self._sample(monotonic_ns(), at_once=True)
+        finally:  # on a full disk, too
+            self.crew.end()
+            self._meter.stop()
         self.collector.drain(monotonic_ns(), last=True)
         self.spool.write_tally(self._tally())
         self.spool.close()

@@ -14,11 +14,11 @@ def draw_clients(client: ClientFigures, width: int, ink: Ink, *, embedded: bool)
     stations: list[tuple[str, float | None, float | None, str]] = [
         (
             "in the producer's queue", client.queue_mean_ns, client.queue_max_ns,
-            "linger, and the request before",
+            "linger, mostly",
         ),
         (
             "from there to the socket", client.send_mean_ns, client.send_max_ns,
-            "until it is written",
+            "the request before, mostly",
         ),
         (
             "produce request → answer", client.ack_mean_ns, client.ack_max_ns,
