@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from latbench.clock import NS_PER_S, WallAnchor
-from latbench.recording import COLUMNS
+from latbench.recording import COLUMNS, TICK_RINGS
 from latbench.ring import Rows
-from latbench.spool import Preface, SpoolReader, SpoolWriter, Tally
+from latbench.spool import ROW_FILES, Preface, SpoolReader, SpoolWriter, Tally
 from tests.results import make_broker, make_config, make_environment
 
 Columns = Mapping[str, npt.NDArray[np.int64]]
@@ -52,10 +52,22 @@ def make_stamps(
 
 
 def make_rows(columns: Columns) -> dict[str, Rows]:
-    """What each ring would hold of these ticks."""
-    return {
-        ring: np.column_stack([columns[name] for name in names]) for ring, names in COLUMNS.items()
+    """What each ring would hold of these ticks; nothing was sampled besides."""
+    ticks = {
+        ring: np.column_stack([columns[name] for name in COLUMNS[ring]]) for ring in TICK_RINGS
     }
+    return {**{name: empty_rows(name) for name in ROW_FILES}, **ticks}
+
+
+def empty_rows(name: str) -> Rows:
+    """None of a ring or of what the supervisor samples."""
+    return np.empty((0, len(ROW_FILES[name])), dtype=np.int64)
+
+
+def some_rows(name: str, count: int) -> Rows:
+    """Of any ring or sampled table, every number a different one."""
+    columns = len(ROW_FILES[name])
+    return np.arange(count * columns, dtype=np.int64).reshape(count, columns)
 
 
 def without(rows: Mapping[str, Rows], ring: str, seqs: Collection[int]) -> dict[str, Rows]:
