@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from latbench.errors import LatbenchError
-from latbench.recording import COLUMNS, RELAY
-from latbench.spool import SpoolReader, SpoolWriter, Tally, spool_path
-from tests.rows import end_writing, fill_spool, make_preface, make_rows, make_stamps
+from latbench.recording import RELAY
+from latbench.spool import ROW_FILES, SpoolReader, SpoolWriter, Tally, spool_path
+from tests.rows import end_writing, fill_spool, make_preface, make_rows, make_stamps, some_rows
 
 TALLY = Tally(duplicates=1, ring_overruns=3, generator_backpressure_ns=4, said=("a", "ö"))
 
@@ -23,11 +23,11 @@ def test_a_spool_lies_beside_its_result() -> None:
 
 
 def test_a_spool_gives_back_all_that_was_written(tmp_path: Path) -> None:
-    rows = make_rows(make_stamps(500))
+    rows = {name: some_rows(name, 500) for name in ROW_FILES}
     writer = SpoolWriter(tmp_path / "new" / "run.partial")  # makes its parents
     writer.write_preface(make_preface())
     for begin in range(0, 500, 70):
-        for ring in COLUMNS:
+        for ring in ROW_FILES:
             writer.append(ring, rows[ring][begin : begin + 70])
             writer.append(ring, rows[ring][:0])
     writer.write_tally(Tally(duplicates=9))
@@ -38,13 +38,13 @@ def test_a_spool_gives_back_all_that_was_written(tmp_path: Path) -> None:
     assert reader.preface == make_preface()
     assert reader.read_tally() == TALLY
     found = {ring: each[:] for ring, each in reader.rows().items()}
-    assert set(found) == set(COLUMNS)
-    for ring in COLUMNS:
+    assert set(found) == set(ROW_FILES)
+    for ring in ROW_FILES:
         assert found[ring].dtype == np.int64
         assert (found[ring] == rows[ring]).all()
     end_writing(writer)
     assert {path.name for path in writer.path.iterdir()} == {
-        "run.json", "tally.json", "lock", *(f"{ring}.rows" for ring in COLUMNS)
+        "run.json", "tally.json", "lock", *(f"{ring}.rows" for ring in ROW_FILES)
     }  # fmt: skip
 
 
@@ -56,24 +56,24 @@ def test_rows_of_a_strided_view_are_written_in_order(tmp_path: Path) -> None:
         assert (found[:] == rows[ring]).all()
 
 
-@pytest.mark.parametrize("ring", COLUMNS)
+@pytest.mark.parametrize("ring", ROW_FILES)
 def test_a_ring_cut_off_at_any_byte_gives_its_whole_rows(tmp_path: Path, ring: str) -> None:
-    rows = make_rows(make_stamps(7))
+    rows = {name: some_rows(name, 7) for name in ROW_FILES}
     path = fill_spool(tmp_path / "spool", rows).path
     size = rows[ring].nbytes
     for left in range(size, -1, -1):
         os.truncate(path / f"{ring}.rows", left)
         found = {name: each[:] for name, each in SpoolReader(path).rows().items()}
-        whole = left // (len(COLUMNS[ring]) * 8)
-        assert found[ring].shape == (whole, len(COLUMNS[ring]))
+        whole = left // (len(ROW_FILES[ring]) * 8)
+        assert found[ring].shape == (whole, len(ROW_FILES[ring]))
         assert (found[ring] == rows[ring][:whole]).all()
-        assert all(len(found[other]) == 7 for other in COLUMNS if other != ring)
+        assert all(len(found[other]) == 7 for other in ROW_FILES if other != ring)
 
 
 def test_a_ring_that_was_never_written_has_no_rows(tmp_path: Path) -> None:
     path = fill_spool(tmp_path / "spool", make_rows(make_stamps(3))).path
     (path / f"{RELAY}.rows").unlink()
-    assert SpoolReader(path).rows()[RELAY][:].shape == (0, len(COLUMNS[RELAY]))
+    assert SpoolReader(path).rows()[RELAY][:].shape == (0, len(ROW_FILES[RELAY]))
 
 
 def test_counters_cut_off_at_any_byte_count_as_nothing(tmp_path: Path) -> None:
