@@ -14,7 +14,7 @@ from latbench.config import MAX_SPEED
 from latbench.render.console import PIPED_WIDTH, open_console
 from latbench.render.ink import Ink
 from latbench.render.report import Report
-from latbench.result import Finding, RunStatus
+from latbench.result import Finding, MachineFigures, RunStatus
 from latbench.tick import HOPS
 from tests.rendering import (
     STATISTICS,
@@ -234,8 +234,11 @@ def test_no_color_leaves_out_colours() -> None:
 
 
 def test_a_warm_up_that_ended_by_itself_says_how_long_it_was() -> None:
-    text = printed(Report(make_result(warmup_ns=23 * NS_PER_S + 400_000_000)), 160)
-    assert "5 min measured after a warm-up of 23 s\n" in text
+    settled = make_result(
+        config=make_config(warmup_auto=True), warmup_ns=23 * NS_PER_S + 400_000_000
+    )
+    text = printed(Report(settled), 160)
+    assert "5 min measured after a warm-up of 23 s (auto)\n" in text
 
 
 def test_what_was_allowed_says_so_and_leaves_the_measurement_valid() -> None:
@@ -293,7 +296,7 @@ def test_what_the_clients_did_not_count_is_not_available() -> None:
         queue_mean_ns=None, queue_max_ns=None, batches=0, batch_messages=None, batch_bytes=None
     )
     text = printed(Report(make_result(client=client)), 80)
-    assert re.search(r"in the producer's queue +n/a +n/a  linger", text)
+    assert re.search(r"in the producer's queue +n/a +n/a  linger, mostly", text)
     assert "batches" not in text
 
 
@@ -337,3 +340,9 @@ def test_advice_follows_where_the_kafka_hop_goes() -> None:
 
 def test_a_report_fits_two_screens() -> None:
     assert printed(report(EMBEDDED), 140).count("\n") <= 80
+
+
+def test_a_share_that_is_not_nothing_does_not_look_like_it() -> None:
+    machine = MachineFigures(busy=0.0951, steal=0.0001, iowait=0.0)
+    text = printed(Report(make_result(machine=machine)), 160)
+    assert "9.5 % busy, under 0.1 % stolen by the hypervisor, 0 % waiting for a disk\n" in text

@@ -74,6 +74,8 @@ def _dimmed(text: str) -> tuple[str, str]:
 def _share(share: float) -> str:
     """A share in per cent; a small one keeps a decimal."""
     percent = share * 100
+    if 0 < percent < 0.05:
+        return "under 0.1 %"
     return f"{percent:.1f} %" if 0 < percent < 9.95 else f"{percent:.0f} %"
 
 

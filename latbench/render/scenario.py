@@ -66,7 +66,7 @@ def _warmup(result: RunResult) -> str:
     warmup_ns = result.warmup_ns if result.warmup_ns is not None else result.config.warmup_ns
     if not warmup_ns:
         return ""
-    auto = " (auto)" if getattr(result.config, "warmup_auto", False) else ""
+    auto = " (auto)" if result.config.warmup_auto else ""
     return f" after a warm-up of {format_duration(whole_s(warmup_ns))}{auto}"
 
 
