@@ -22,12 +22,19 @@ from latbench.assembly import MISSING, TABLE_COLUMNS, TickTable
 from latbench.errors import LatbenchError
 from latbench.histogram import PERCENTILES
 from latbench.result import SCHEMA_VERSION, RunResult
-from latbench.store import ResultWriter, read_histograms, read_result, read_ticks
+from latbench.spool import ROW_FILES
+from latbench.store import ResultWriter, read_histograms, read_result, read_samples, read_ticks
 from latbench.tick import HOPS
-from tests.results import make_result
-from tests.rows import SYMBOLS, make_stamps
+from tests.results import SCHEMA_1, make_result
+from tests.rows import SYMBOLS, make_stamps, some_rows
 
 WARMUP_TICKS = 100
+STALL_EVERY = 13
+SAMPLES = {
+    # one of them with no sample at all
+    name: dict(zip(columns, some_rows(name, 5 * number).T, strict=True))
+    for number, (name, columns) in enumerate(ROW_FILES.items())
+}
 INTEGERS = [name for name in TABLE_COLUMNS if name != "symbol_id"]
 
 
@@ -49,8 +56,9 @@ def write_result(
     for places in np.array_split(np.arange(len(columns["seq"])), blocks):
         table = TickTable({name: columns[name][places] for name in TABLE_COLUMNS})
         figures.record(table.columns)
-        writer.write(table, table.columns["seq"] < WARMUP_TICKS)
-    writer.close(result or make_result(), figures.histograms)
+        seq = table.columns["seq"]
+        writer.write(table, seq < WARMUP_TICKS, seq % STALL_EVERY == 0)
+    writer.close(result or make_result(), figures.histograms, SAMPLES)
     return figures
 
 
@@ -94,6 +102,11 @@ def test_what_is_missing_is_null_and_nothing_else(path: Path) -> None:
     assert table["warmup"].to_pylist() == [seq < WARMUP_TICKS for seq in range(3000)]
     symbols = [None if number == 1 else SYMBOLS[number] for number in columns["symbol_id"]]
     symbols[7] = None
+    # nobody knows of a tick that was never consumed whether a stall held it up
+    assert table["stall"].to_pylist() == [
+        None if consumed_ns == MISSING else seq % STALL_EVERY == 0
+        for seq, consumed_ns in enumerate(columns["consumed_ns"].tolist())
+    ]
     assert table["symbol"].to_pylist() == symbols
 
 
@@ -137,10 +150,12 @@ def test_duckdb_pandas_and_polars_read_the_file_as_it_is(path: Path) -> None:
                 assert float(of_pandas.sum()) == pytest.approx(expected[0], rel=1e-12)
         symbols = [row[0] for row in duck.order("seq").project("symbol").fetchall()]
         warmup = [row[0] for row in duck.order("seq").project("warmup").fetchall()]
+        (stalled,) = duck.filter("stall").count("*").fetchall()
     assert symbols == polar["symbol"].cast(pl.String).to_list()
     assert symbols == [None if pd.isna(text) else text for text in frame["symbol"].astype(object)]
     assert set(symbols) == {"NIFTY", "TCS", None}
     assert warmup == polar["warmup"].to_list() == frame["warmup"].tolist()
+    assert stalled[0] == polar["stall"].sum() == frame["stall"].sum() > 0
 
 
 def test_integers_are_delta_encoded_and_all_is_compressed_with_zstd(path: Path) -> None:
@@ -175,6 +190,39 @@ def test_the_histograms_in_the_file_are_hdr_histograms_of_its_hops(tmp_path: Pat
         known = {percent: value for percent, value in told.items() if value is not None}
         assert 99.0 in known
         assert decoded.get_percentile_to_value_dict(list(known)) == known
+
+
+def test_samples_come_back_as_they_were_written(path: Path) -> None:
+    samples = read_samples(path)
+    assert {name: list(table) for name, table in samples.items()} == {
+        name: list(table) for name, table in SAMPLES.items()
+    }
+    for name, table in samples.items():
+        for column, values in table.items():
+            assert values.dtype == np.int64
+            assert values.tolist() == SAMPLES[name][column].tolist()
+
+
+def test_a_file_of_the_first_schema_is_read_with_what_it_lacks_left_out(tmp_path: Path) -> None:
+    result = make_result(**SCHEMA_1)
+    stored = msgspec.json.decode(msgspec.json.encode(result))
+    # as the first version wrote it: without the members that came later
+    for member in SCHEMA_1.keys() - {"schema"}:
+        del stored[member]
+    path = write_metadata(tmp_path / "old.parquet", msgspec.json.encode(stored))
+    assert read_result(path) == result
+    assert read_samples(path) == {}
+
+
+@pytest.mark.parametrize(
+    "content", [b"{", b"[]", b'{"usage":7}', b'{"usage":"@@"}', b'{"usage":"AAAA"}', b"\xff"]
+)
+def test_damaged_samples_are_told_so(tmp_path: Path, content: bytes) -> None:
+    table = pa.table({"seq": [1]}).replace_schema_metadata({b"latbench.samples": content})
+    pq.write_table(table, tmp_path / "run.parquet")
+    with pytest.raises(LatbenchError, match=r"has damaged metadata: .+") as caught:
+        read_samples(tmp_path / "run.parquet")
+    assert "\n" not in caught.value.message
 
 
 # --- files that are no whole result -----------------------------------------------------------
@@ -299,7 +347,7 @@ def test_a_full_disk_is_told_in_one_line_and_the_writer_can_be_abandoned(tmp_pat
 def test_an_abandoned_file_is_no_result(tmp_path: Path) -> None:
     writer = ResultWriter(tmp_path / "run.parquet", SYMBOLS)
     columns = make_columns()
-    writer.write(TickTable(columns), columns["seq"] < 0)
+    writer.write(TickTable(columns), columns["seq"] < 0, columns["seq"] < 0)
     writer.abandon()
     writer.abandon()
     assert told(tmp_path / "run.parquet") == "is Parquet, but not a latbench result"
