@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed
 from latbench.config import WS_ENGINES
 from latbench.stages.websocket import MAX_MESSAGE_BYTES, Link, Server, connect, serve
 from tests.cli import until
+from tests.websocket_client import CONTINUATION, PING, TEXT, RawClient, frame, handshake
 
 MIB = 1 << 20
 TIMEOUT_S = 30.0
@@ -328,5 +329,103 @@ def test_a_message_that_is_too_large_ends_its_connection_and_no_other(server_eng
             await until(lambda: received == [b"fine"])
             await small.close()
             assert large.close_code in {1009, 1006}
+
+    on_a_loop(main)
+
+
+@each_server
+def test_a_client_that_pings_and_never_reads_has_to_wait(server_engine: str) -> None:
+    """Else the answers to it fill the relay's memory, a gigabyte in five seconds."""
+    pings = frame(PING, b"x" * 125) * 500
+
+    async def main() -> None:
+        async with serving(server_engine) as (server, received):
+            other = await raw_client(server)
+            client = await asyncio.to_thread(RawClient.upgraded, server.port)
+            left, refused = pings, 0
+
+            def is_held_up() -> bool:
+                nonlocal left, refused
+                taken = client.send_without_waiting(left)
+                left = left[taken:] or pings
+                refused = 0 if taken else refused + 1
+                return refused > 100
+
+            await until(is_held_up, what="the client's socket to stay full")
+            server.pause()
+            server.resume()  # which holds for those that read only
+            refused = 0
+            await until(is_held_up)
+            await other.send(b"fine")
+            await until(lambda: received == [b"fine"])
+
+            # once it reads, it is a client like any other
+            assert await asyncio.to_thread(client.was_heard, left)
+            client.close()
+            await other.close()
+
+    on_a_loop(main)
+
+
+@each_server
+def test_a_message_of_endless_fragments_ends_its_connection_and_no_other(
+    server_engine: str,
+) -> None:
+    async def main() -> None:
+        async with serving(server_engine) as (server, received):
+            other = await raw_client(server)
+            client = await asyncio.to_thread(RawClient.upgraded, server.port)
+            client.send(frame(TEXT, b"x", fin=False))
+            fragment = frame(CONTINUATION, b"x" * MIB, fin=False)
+
+            def send_on() -> bool:
+                for _ in range(2 * MAX_MESSAGE_BYTES // MIB):
+                    client.send(fragment)
+                return client.was_heard()
+
+            assert not await asyncio.to_thread(send_on)
+            client.close()
+            await other.send(b"fine")
+            await until(lambda: received == [b"fine"])
+            await other.close()
+
+    on_a_loop(main)
+
+
+@each_server
+@pytest.mark.parametrize(
+    "frames",
+    [
+        pytest.param(frame(CONTINUATION, b"end"), id="an end without a beginning"),
+        pytest.param(frame(TEXT, b"a", fin=False) + frame(TEXT, b"b"), id="one within another"),
+    ],
+)
+def test_fragments_that_make_no_message_end_their_connection(
+    server_engine: str, frames: bytes
+) -> None:
+    async def main() -> None:
+        async with serving(server_engine) as (server, received):
+            client = await asyncio.to_thread(RawClient.upgraded, server.port)
+            client.send(frames)
+            assert not await asyncio.to_thread(client.was_heard)
+            client.close()
+            assert received == []
+
+    on_a_loop(main)
+
+
+@each_server
+def test_clients_that_do_not_answer_do_not_hold_up_the_end(server_engine: str) -> None:
+    async def main() -> None:
+        async with serving(server_engine) as (server, _):
+            silent = [await asyncio.to_thread(RawClient.upgraded, server.port) for _ in range(3)]
+            silent[1].shut_writing()
+            for beginning in (b"", handshake()[:40], b"GET / HTTP/1.1\r\n\r\n", b"\0" * 99):
+                silent.append(RawClient(server.port))
+                silent[-1].send(beginning)
+            await until(lambda: server.clients == 2)
+            await asyncio.wait_for(server.close(), 3)
+            for client in silent:
+                client.close()
 
     on_a_loop(main)

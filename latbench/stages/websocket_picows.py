@@ -10,6 +10,7 @@ from picows import (
     WSFrame,
     WSListener,
     WSMsgType,
+    WSProtocolError,
     WSTransport,
     ws_connect,
     ws_create_server,
@@ -72,26 +73,37 @@ async def connect(url: str) -> PicowsLink:
 
 
 class _ServerListener(WSListener):
-    """One client of the relay."""
+    """One client of the relay.
+
+    Every ping is answered. One that does not read the answers is not read from either, or they
+    would fill this process's memory.
+    """
 
     def __init__(self, server: PicowsServer, on_message: OnMessage) -> None:
         super().__init__()
         self._server = server
         self._on_message = on_message
         self._fragments: list[bytes] = []
+        self._fragments_bytes = 0
+        self._transport: WSTransport | None = None
+        self.clogged = False
 
     def on_ws_connected(self, transport: WSTransport) -> None:
-        self._server.transports.add(transport)
+        self._transport = transport
+        self._server.listeners[transport] = self
         if self._server.paused:
             transport.underlying_transport.pause_reading()
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:  # hot path
         kind = frame.msg_type
         if kind == WSMsgType.TEXT or kind == WSMsgType.BINARY:  # noqa: PLR1714 (no tuple made)
+            if self._fragments:
+                raise WSProtocolError(WSCloseCode.PROTOCOL_ERROR, "a message within another")
             if frame.fin:
                 self._on_message(frame.get_payload_as_bytes())
             else:
                 self._fragments = [frame.get_payload_as_bytes()]
+                self._fragments_bytes = len(self._fragments[0])
         elif kind == WSMsgType.CONTINUATION:
             self._continue(frame)
         elif kind == WSMsgType.CLOSE:
@@ -99,13 +111,30 @@ class _ServerListener(WSListener):
             transport.disconnect()
 
     def _continue(self, frame: WSFrame) -> None:
-        self._fragments.append(frame.get_payload_as_bytes())
+        if not self._fragments:
+            raise WSProtocolError(WSCloseCode.PROTOCOL_ERROR, "a continuation of nothing")
+        fragment = frame.get_payload_as_bytes()
+        self._fragments.append(fragment)
+        self._fragments_bytes += len(fragment)
+        # picows limits a frame; a message may have any number of them, empty ones included
+        if max(self._fragments_bytes, len(self._fragments)) > MAX_MESSAGE_BYTES:
+            raise WSProtocolError(WSCloseCode.MESSAGE_TOO_BIG, "too large a message")
         if frame.fin:
             whole, self._fragments = b"".join(self._fragments), []
             self._on_message(whole)
 
+    def pause_writing(self) -> None:
+        self.clogged = True
+        if self._transport is not None:
+            self._transport.underlying_transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self.clogged = False
+        if self._transport is not None and not self._server.paused:
+            self._transport.underlying_transport.resume_reading()
+
     def on_ws_disconnected(self, transport: WSTransport) -> None:
-        self._server.transports.discard(transport)
+        self._server.listeners.pop(transport, None)
 
 
 class PicowsServer:
@@ -113,26 +142,27 @@ class PicowsServer:
 
     def __init__(self, listener: socket.socket) -> None:
         self.port: int = listener.getsockname()[1]
-        self.transports: set[WSTransport] = set()
+        self.listeners: dict[WSTransport, _ServerListener] = {}
         self.paused = False
         self._server: asyncio.Server | None = None
 
     @property
     def clients(self) -> int:
         """See `websocket.Server`."""
-        return len(self.transports)
+        return len(self.listeners)
 
     def pause(self) -> None:
         """See `websocket.Server`."""
         self.paused = True
-        for transport in self.transports:
+        for transport in self.listeners:
             transport.underlying_transport.pause_reading()
 
     def resume(self) -> None:
         """See `websocket.Server`."""
         self.paused = False
-        for transport in self.transports:
-            transport.underlying_transport.resume_reading()
+        for transport, listener in self.listeners.items():
+            if not listener.clogged:
+                transport.underlying_transport.resume_reading()
 
     async def start(self, listener: socket.socket, on_message: OnMessage) -> None:
         """Begin to accept."""
@@ -146,7 +176,7 @@ class PicowsServer:
         """See `websocket.Server`."""
         if self._server is not None:
             self._server.close()
-        for transport in list(self.transports):
+        for transport in list(self.listeners):
             transport.send_close(WSCloseCode.GOING_AWAY)
             transport.disconnect()
 

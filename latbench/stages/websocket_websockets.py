@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from typing import Any
 
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as websockets_connect
@@ -18,6 +19,9 @@ from websockets.protocol import State
 from latbench.stages.websocket import MAX_MESSAGE_BYTES, OnMessage
 
 _DRAIN_POLL_S = 0.001
+_CLOSE_TIMEOUT_S = 0.5
+"""For clients to answer the closing of the connection; one that never reads would hold up the end
+of a run."""
 
 
 class WebsocketsLink:
@@ -61,6 +65,34 @@ async def connect(url: str) -> WebsocketsLink:
     return WebsocketsLink(connection)
 
 
+class _RelayConnection(ServerConnection):
+    """One client of the relay.
+
+    Every ping is answered. One that does not read the answers is not read from either, or they
+    would fill this process's memory.
+    """
+
+    relay: WebsocketsServer
+    """Of the class, not of each object: the library makes the objects."""
+
+    def connection_made(self, transport: Any) -> None:
+        self.relay.transports.add(transport)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.relay.transports.discard(self.transport)
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not self.relay.paused:
+            self.transport.resume_reading()
+
+
 class WebsocketsServer:
     """A `websocket.Server`."""
 
@@ -68,6 +100,8 @@ class WebsocketsServer:
         self.port: int = listener.getsockname()[1]
         self.paused = False
         self._on_message = on_message
+        self.transports: set[asyncio.Transport] = set()
+        """Also of those that have not shaken hands yet."""
         self._connections: set[ServerConnection] = set()
         self._server: AsyncioServer | None = None
 
@@ -86,7 +120,8 @@ class WebsocketsServer:
         """See `websocket.Server`."""
         self.paused = False
         for connection in self._connections:
-            connection.transport.resume_reading()
+            if not connection.paused:  # for writing
+                connection.transport.resume_reading()
 
     async def _handle(self, connection: ServerConnection) -> None:
         self._connections.add(connection)
@@ -103,9 +138,14 @@ class WebsocketsServer:
 
     async def start(self, listener: socket.socket) -> None:
         """Begin to accept."""
+
+        class Connection(_RelayConnection):
+            relay = self
+
         self._server = await websockets_serve(
             self._handle,
             sock=listener,
+            create_connection=Connection,
             compression=None,
             max_queue=None,
             max_size=MAX_MESSAGE_BYTES,
@@ -114,9 +154,14 @@ class WebsocketsServer:
 
     async def close(self) -> None:
         """See `websocket.Server`."""
-        if self._server is not None:
-            self._server.close(code=1001)
-            await self._server.wait_closed()
+        if self._server is None:
+            return
+        self._server.close(code=1001)
+        closed = asyncio.ensure_future(self._server.wait_closed())
+        if not (await asyncio.wait([closed], timeout=_CLOSE_TIMEOUT_S))[0]:
+            for transport in list(self.transports):
+                transport.abort()
+            await closed
 
 
 async def serve(listener: socket.socket, on_message: OnMessage) -> WebsocketsServer:
