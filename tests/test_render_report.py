@@ -346,3 +346,7 @@ def test_a_share_that_is_not_nothing_does_not_look_like_it() -> None:
     machine = MachineFigures(busy=0.0951, steal=0.0001, iowait=0.0)
     text = printed(Report(make_result(machine=machine)), 160)
     assert "9.5 % busy, under 0.1 % stolen by the hypervisor, 0 % waiting for a disk\n" in text
+
+
+def test_a_run_without_a_warm_up_says_nothing_of_one() -> None:
+    assert "5 min measured\n" in printed(Report(make_result(warmup_ns=0)), 160)
