@@ -4,8 +4,10 @@
         --duration 10 --broker localhost:9092
 
 Every run has a terminal of its own (140 x 40), so that the live view really draws. What stands
-behind `--` goes to both variants. The unit is a run: its p50 and p99; the lines show the median,
-the least and the greatest over the runs of a variant, then the median of the paired differences.
+behind `--` goes to both variants; a variant may begin with environment variables, as in a shell:
+`--b=PYTHONPATH=../other-checkout` compares two versions. The unit is a run: its p50 and p99, and
+the CPU time of all its processes for each second measured; the lines show the median, the least and
+the greatest over the runs of a variant, then the median of the paired differences.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ import fcntl
 import json
 import os
 import pty
+import re
+import resource
 import shlex
 import statistics
 import struct
@@ -26,17 +30,31 @@ import termios
 import threading
 from pathlib import Path
 
-FIGURES = ("p50", "p99")
+FIGURES = {"p50": "end_to_end p50", "p99": "end_to_end p99", "cpu": "CPU time a second"}
 
 
-def run_once(arguments: list[str], output: Path) -> dict[str, float]:
-    """One run in a terminal of its own; its end-to-end percentiles in nanoseconds."""
+def cpu_ns() -> float:
+    """CPU time of all processes waited for so far, and of theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (used.ru_utime + used.ru_stime) * 1e9
+
+
+def run_once(words: list[str], output: Path) -> dict[str, float]:
+    """One run in a terminal of its own; its figures in nanoseconds."""
+    arguments = list(words)
+    environment = dict(os.environ)
+    while arguments and re.match(r"\w+=", arguments[0]):
+        name, _, value = arguments.pop(0).partition("=")
+        environment[name] = value
     command = [sys.executable, "-m", "latbench", "run", *arguments, "--json", "--output", output]
+    before_ns = cpu_ns()
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 140, 0, 0))
     reader = threading.Thread(target=swallow, args=(ours,), daemon=True)
     reader.start()
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, check=False)
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=theirs, check=False, env=environment
+    )
     os.close(theirs)
     reader.join()
     os.close(ours)
@@ -46,7 +64,9 @@ def run_once(arguments: list[str], output: Path) -> dict[str, float]:
     if result["counts"]["lost"]:
         sys.exit(f"{result['counts']['lost']} ticks were lost: not a measurement")
     end_to_end = next(hop for hop in result["hops"] if hop["hop"] == "end_to_end")
-    return {name: end_to_end["percentiles_ns"][name] for name in FIGURES}
+    percentiles = end_to_end["percentiles_ns"]
+    cpu = (cpu_ns() - before_ns) * 1e9 / result["measured_ns"]
+    return {"p50": percentiles["p50"], "p99": percentiles["p99"], "cpu": cpu}
 
 
 def swallow(descriptor: int) -> None:
@@ -67,15 +87,15 @@ def main() -> None:
     variants = {"A": shlex.split(options.a), "B": shlex.split(options.b)}
     figures: dict[str, list[dict[str, float]]] = {"A": [], "B": []}
     with tempfile.TemporaryDirectory() as folder:
-        run_once([*options.common, *variants["A"]], Path(folder) / "discarded.parquet")
+        run_once([*variants["A"], *options.common], Path(folder) / "discarded.parquet")
         for pair in range(options.pairs):
             for name in ("AB", "BA")[pair % 2]:
                 output = Path(folder) / f"{pair}{name}.parquet"
-                figures[name].append(run_once([*options.common, *variants[name]], output))
+                figures[name].append(run_once([*variants[name], *options.common], output))
                 output.unlink()
                 print(f"{pair + 1}{name} {show(figures[name][-1])}", file=sys.stderr)
-    for figure in FIGURES:
-        print(f"end_to_end {figure}")
+    for figure, title in FIGURES.items():
+        print(title)
         for name, arguments in variants.items():
             values = sorted(run[figure] / 1e3 for run in figures[name])
             print(

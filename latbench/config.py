@@ -74,6 +74,8 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ""
     warmup_auto: bool = False
     """The warm-up goes on until the latency has settled, `warmup_ns` at most."""
+    hiccups: bool = True
+    """Whether every process has a hiccup meter."""
     allow: tuple[str, ...] = ()
     """Findings that don't make the run invalid."""
 

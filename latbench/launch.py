@@ -85,7 +85,9 @@ class Launch:
         """The broker, ready with its topic."""
         bootstrap = self._config.broker
         if self._config.is_embedded:
-            self._crew["broker"].send(Work(BrokerPlan(run_id=self._run_id)))
+            self._crew["broker"].send(
+                Work(BrokerPlan(run_id=self._run_id, hiccups=self._config.hiccups))
+            )
             bootstrap = self._ready("broker").bootstrap
         return broker.prepare_topic(self._config, bootstrap)
 
@@ -99,6 +101,7 @@ class Launch:
         consumer = ConsumerPlan(
             run_id=self._run_id,
             cpu=pinned.get("consumer"),
+            hiccups=config.hiccups,
             topic=config.topic,
             partitions=facts.partitions,
             consumer=broker.consumer_properties(config, self._detour.consumer(facts.bootstrap)),
@@ -106,6 +109,7 @@ class Launch:
         relay = RelayPlan(
             run_id=self._run_id,
             cpu=pinned.get("relay"),
+            hiccups=config.hiccups,
             host=config.ws_host,
             port=config.ws_port,
             ws_engine=config.ws_engine,
@@ -120,6 +124,7 @@ class Launch:
         generator = GeneratorPlan(
             run_id=self._run_id,
             cpu=pinned.get("generator"),
+            hiccups=config.hiccups,
             url=f"ws://{_in_url(host)}:{port}/",
             ws_engine=config.ws_engine,
             source=self._assignment.source,

@@ -34,6 +34,8 @@ class _StagePlan(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     run_id: str
     cpu: int | None = None
     """Pinned to this CPU; None: wherever the scheduler likes."""
+    hiccups: bool = True
+    """Whether it has a hiccup meter."""
 
 
 class GeneratorPlan(_StagePlan, frozen=True, kw_only=True, tag="generator"):

@@ -171,7 +171,8 @@ class _Session:
                 own_cost_ns=own_cost_ns,
             )
         )
-        self._meter.start()
+        if self.config.hiccups:
+            self._meter.start()
         self.collector.begin(self.start_ns)
         if self.warmup.ends_after_ns is not None:
             self.collector.measure_from(self.start_ns + self.warmup.ends_after_ns)

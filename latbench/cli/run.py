@@ -151,6 +151,14 @@ def run(
             show_default=False,
         ),
     ] = "",
+    hiccups: Annotated[
+        bool,
+        typer.Option(
+            metavar="",
+            help="A thread in each process that tells how late the machine wakes it.",
+            rich_help_panel=_PIPELINE,
+        ),
+    ] = True,
     # --- Kafka
     broker: Annotated[
         str,
@@ -320,6 +328,7 @@ def run(
         consumer=configuration.parse_properties(consumer or [], "consumer"),
         drain_timeout_ns=parse_duration_ns(drain_timeout, "drain time-out"),
         name=configuration.parse_name(name),
+        hiccups=hiccups,
         allow=parse_allowed(allow or []),
     )
     _check_together(context, run_config)

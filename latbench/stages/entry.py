@@ -57,7 +57,7 @@ def run_stage() -> None:
     threading.excepthook = _end_with_thread
     supervisor.watch()
     for name, ring in rings.items():
-        if name in HICCUPS.values():
+        if name in HICCUPS.values() and work.plan.hiccups:
             HiccupMeter(ring).start()
     # a collection walks every object: milliseconds on the hot path, for cycles that are not made
     gc.collect()
