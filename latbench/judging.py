@@ -154,7 +154,7 @@ def _hop(evidence: Evidence, name: str) -> HopSummary | None:
 
 
 def _of_steadiness(evidence: Evidence) -> Iterator[Finding]:
-    if evidence.config.warmup_auto:
+    if evidence.config.warmup_auto and evidence.counts.measured:  # else it had no end
         code = Code.WARMUP_SETTLED if evidence.warmup_settled else Code.WARMUP_UNSETTLED
         yield _finding(code, waited=evidence.warmup_ns)
     if evidence.drift is not None:

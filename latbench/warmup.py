@@ -11,6 +11,10 @@ from latbench.settling import has_settled
 LEAD_NS: Final = 250 * NS_PER_MS
 """From the decision to the first measured tick: its word must reach the generator before it."""
 
+OPEN_NS: Final = 2 * NS_PER_S
+"""While nobody knows the end it is no sooner than so long from now: what is known of a run that is
+killed is up to a second old by then (`supervisor.TALLY_INTERVAL_NS`)."""
+
 
 class Seconds(Protocol):
     """What is known of the seconds so far."""
@@ -31,7 +35,7 @@ class Warmup:
         self._limit_ns = config.warmup_ns
         self.ends_after_ns = None if config.warmup_auto else config.warmup_ns
         """After the start; None: not known yet."""
-        self.settled = True
+        self.settled = not config.warmup_auto
         """Whether the latency had settled by the end of an automatic warm-up."""
         self._looked_at = 0
 
@@ -49,5 +53,5 @@ class Warmup:
         return self.ends_after_ns is not None
 
     def length_ns(self, elapsed_ns: int) -> int:
-        """How long it was; while nobody knows, all of the time so far and a little more."""
-        return elapsed_ns + LEAD_NS if self.ends_after_ns is None else self.ends_after_ns
+        """How long it was; while nobody knows, all of the time so far and `OPEN_NS` more."""
+        return elapsed_ns + OPEN_NS if self.ends_after_ns is None else self.ends_after_ns
