@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from latbench.clock import NS_PER_S, WallAnchor
+from latbench.clock import NS_PER_MS, NS_PER_S, WallAnchor
 from latbench.recording import COLUMNS, TICK_RINGS
 from latbench.ring import Rows
 from latbench.spool import ROW_FILES, Preface, SpoolReader, SpoolWriter, Tally
@@ -70,6 +70,17 @@ def some_rows(name: str, count: int) -> Rows:
     return np.arange(count * columns, dtype=np.int64).reshape(count, columns)
 
 
+def make_wake_ups(
+    count: int, *, start_ns: int = START_NS, late_ns: Mapping[int, int] | None = None
+) -> Rows:
+    """A hiccup meter's rows from `start_ns` on, each 60 µs late but those in `late_ns`."""
+    deadlines = start_ns + np.arange(count, dtype=np.int64) * NS_PER_MS
+    late = np.full(count, 60_000, dtype=np.int64)
+    for number, value in (late_ns or {}).items():
+        late[number] = value
+    return np.column_stack([deadlines, late])
+
+
 def without(rows: Mapping[str, Rows], ring: str, seqs: Collection[int]) -> dict[str, Rows]:
     """The same without some ticks of one ring."""
     kept = rows[ring][~np.isin(rows[ring][:, 0], list(seqs))]
@@ -81,7 +92,7 @@ def make_preface(**changes: Any) -> Preface:
     preface = Preface(
         run_id="5f1c09ab",
         config=make_config(warmup_ns=0, tick_rate_hz=1000),
-        environment=make_environment(),
+        environment=make_environment(cpus=8),
         broker=make_broker(),
         symbols=SYMBOLS,
         start_ns=START_NS,

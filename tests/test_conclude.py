@@ -4,26 +4,50 @@ import contextlib
 import resource
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from hdrh.histogram import HdrHistogram
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latbench import __version__, conclude
 from latbench.analysis import HopFigures
-from latbench.clock import NS_PER_S
+from latbench.clock import NS_PER_MS, NS_PER_S
 from latbench.conclude import conclude as make_result
 from latbench.config import MAX_SPEED
 from latbench.errors import LatbenchError
 from latbench.findings import Code
-from latbench.recording import ACKS, COLUMNS, CONSUMER, GENERATOR, RELAY
-from latbench.result import RunResult, RunStatus
+from latbench.histogram import Histogram
+from latbench.recording import (
+    ACKS,
+    CONSUMER,
+    CONSUMER_STATISTICS,
+    GENERATOR,
+    HICCUPS,
+    MACHINE,
+    PRODUCER_STATISTICS,
+    RELAY,
+    TICK_RINGS,
+    USAGE,
+)
+from latbench.result import Counts, RunResult, RunStatus
 from latbench.spool import SpoolReader, Tally
-from latbench.store import read_histograms, read_result, read_ticks
+from latbench.stalls import STALL_NS
+from latbench.store import read_histograms, read_result, read_samples, read_ticks
 from tests.results import make_broker, make_config
-from tests.rows import SYMBOLS, fill_spool, make_preface, make_rows, make_stamps, without
+from tests.rows import (
+    START_NS,
+    SYMBOLS,
+    fill_spool,
+    make_preface,
+    make_rows,
+    make_stamps,
+    make_wake_ups,
+    without,
+)
 
 WARMUP_NS = 2 * NS_PER_S
 WARM = make_preface(config=make_config(warmup_ns=WARMUP_NS, tick_rate_hz=1000))
@@ -79,8 +103,9 @@ def test_the_warm_up_is_in_the_file_and_in_no_figure(spool: SpoolReader, tmp_pat
     expected.record({name: column[2000:] for name, column in columns.items()})
     assert result.hops == expected.summaries(3 * NS_PER_S)
     assert [hop.count for hop in result.hops] == [3000, 3000, 3000, 2999, 2999, 3000, 2999]
+    histograms = {**expected.histograms, "hiccup": Histogram()}
     assert read_histograms(tmp_path / "run.parquet") == {
-        name: histogram.encode() for name, histogram in expected.histograms.items()
+        name: histogram.encode() for name, histogram in histograms.items()
     }
     warmup = pq.read_table(tmp_path / "run.parquet")["warmup"].to_pylist()
     assert warmup == [True] * 2000 + [False] * 3000
@@ -131,21 +156,25 @@ def test_a_tail_is_told_once_there_are_ticks_enough(tmp_path: Path) -> None:
 
 
 def test_a_killed_runs_ticks_on_their_way_are_not_called_lost(spool: SpoolReader) -> None:
-    assert codes(make_result(spool, RunStatus.COMPLETE)) == [Code.TICKS_LOST]
+    assert codes(make_result(spool, RunStatus.COMPLETE)) == [Code.TICKS_LOST, Code.FEW_SAMPLES]
     for status in (RunStatus.RECOVERED, RunStatus.RUNNING):
-        assert codes(make_result(spool, status)) == [Code.CUT_OFF]
+        assert codes(make_result(spool, status)) == [Code.CUT_OFF, Code.FEW_SAMPLES]
 
 
 def test_counters_that_no_row_tells_come_from_the_tally(tmp_path: Path) -> None:
-    names = [name for name in Tally.__struct_fields__ if name != "said"]
-    numbers = {name: 11 + number for number, name in enumerate(names)}
-    tally = Tally(**numbers, said=("the consumer reports: no leader",))
+    names = [name for name in Tally.__struct_fields__ if name in Counts.__struct_fields__]
+    names.remove("sent")  # which the rows tell as well
+    numbers: dict[str, Any] = {name: 11 + number for number, name in enumerate(names)}
+    tally = Tally(**numbers, consumer_errors=7, said=("the consumer reports: no leader",))
     spool = fill_spool(tmp_path / "spool", make_rows(make_stamps(5)), tally=tally)
     result = make_result(spool, RunStatus.COMPLETE)
     for name in names:
         assert getattr(result.counts, name) == getattr(tally, name)
+    assert len(names) == 11
     assert result.said == tally.said
-    assert Code.RING_OVERRUN in codes(result)
+    found = {finding.code: finding.values for finding in result.findings}
+    assert found[Code.RING_OVERRUN] == {"rows": tally.ring_overruns}
+    assert found[Code.CONSUMER_ERRORS] == {"count": 7}
 
 
 def test_at_full_speed_there_is_no_target_rate_and_none_is_missed(tmp_path: Path) -> None:
@@ -156,7 +185,7 @@ def test_at_full_speed_there_is_no_target_rate_and_none_is_missed(tmp_path: Path
     result = make_result(spool, RunStatus.COMPLETE)
     assert result.target_rate_hz == 0
     assert result.achieved_rate_hz > 0
-    assert codes(result) == [Code.NO_SCHEDULE]
+    assert codes(result) == [Code.FEW_SAMPLES, Code.NO_SCHEDULE]
 
 
 @pytest.mark.parametrize("count", [0, 100])
@@ -170,7 +199,7 @@ def test_a_run_that_ended_in_its_warm_up_measured_nothing(tmp_path: Path, count:
     assert read_result(tmp_path / "run.parquet") == result
 
 
-@pytest.mark.parametrize("ring", COLUMNS)
+@pytest.mark.parametrize("ring", TICK_RINGS)
 def test_a_spool_cut_off_in_any_ring_still_gives_a_result(tmp_path: Path, ring: str) -> None:
     spool = fill_spool(tmp_path / "spool", make_rows(make_stamps(1000)))
     file = spool.path / f"{ring}.rows"
@@ -181,6 +210,150 @@ def test_a_spool_cut_off_in_any_ring_still_gives_a_result(tmp_path: Path, ring: 
     assert result.counts.lost == (501 if ring == CONSUMER else 0)
     seqs = np.concatenate([part.columns["seq"] for part in read_ticks(tmp_path / "run.parquet")])
     assert (seqs == np.arange(1000)).all()
+
+
+# --- what was sampled -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sampled(tmp_path: Path) -> SpoolReader:
+    """Twelve seconds at 1,000 ticks/s, two of them warm-up, with all that is sampled.
+
+    The generator was held up for 50 ms in the warm-up and for 20 ms at 7 s.
+    """
+    rows = make_rows(make_stamps(12_000))
+    seconds = np.arange(-1, 14, dtype=np.int64)
+    at_ns = START_NS + seconds * NS_PER_S
+    for process, ring in HICCUPS.items():
+        late_ns = {}
+        if process == "generator":
+            late_ns = {1000 + missed: (50 - missed) * NS_PER_MS for missed in range(50)}
+            late_ns |= {7000 + missed: (20 - missed) * NS_PER_MS for missed in range(20)}
+        rows[ring] = make_wake_ups(13_000, late_ns=late_ns)
+    # the generator (1) uses a fifth of a CPU; totals count from the process's beginning
+    usage = np.zeros((len(seconds), 10), dtype=np.int64)
+    usage[:, 0], usage[:, 1], usage[:, 2] = at_ns, 1, (100 + seconds) * NS_PER_S // 5
+    rows[USAGE] = usage
+    machine = np.column_stack([at_ns, seconds * 3, seconds * 5, seconds * 0, seconds * 2])
+    rows[MACHINE] = machine + np.array([0, 1000, 1000, 1000, 1000], dtype=np.int64)
+    producer = np.zeros((len(seconds), 16), dtype=np.int64)
+    # sums and counts of the second that ends at the moment: 10 µs on average, 99 in the warm-up
+    producer[:, 0], producer[:, 2], producer[:, 1] = at_ns, 7, np.where(seconds <= 2, 7 * 99, 70)
+    rows[PRODUCER_STATISTICS] = producer
+    rows[CONSUMER_STATISTICS] = np.column_stack([at_ns, seconds * 0, seconds * 0, seconds * 0])
+    preface = make_preface(config=WARM.config, own_cost_ns={"relay": 4711})
+    return fill_spool(tmp_path / "sampled.partial", rows, preface=preface)
+
+
+def test_samples_become_figures_of_the_measured_span(sampled: SpoolReader) -> None:
+    result = make_result(sampled, RunStatus.COMPLETE)
+    assert [each.process for each in result.processes] == list(HICCUPS)
+    generator = result.processes[1]
+    # from the end of the warm-up to the first sample after the last tick
+    assert generator.span_ns == 10 * NS_PER_S
+    assert generator.cpu_share == pytest.approx(0.2)
+    assert result.machine is not None
+    assert (result.machine.busy, result.machine.steal) == (0.3, 0.2)
+    assert result.client is not None
+    assert result.client.queue_mean_ns == 10_000
+    assert result.client.fetch_mean_ns is None
+    assert result.own_cost_ns == {"relay": 4711}
+    assert result.hiccups is not None
+    # a thousand a second of each of five, from the warm-up's end to the last tick's arrival
+    assert result.hiccups.count == pytest.approx(50_000, abs=20)
+    assert result.hiccups.max_ns == 20 * NS_PER_MS
+    meters = [each.hiccups for each in result.processes]
+    assert sum(meter.count for meter in meters if meter) == result.hiccups.count
+    assert [meter.max_ns for meter in meters if meter] == [60_000, 20_000_000, *[60_000] * 3]
+
+
+def test_the_file_keeps_samples_hiccups_and_which_ticks_a_stall_held_up(
+    sampled: SpoolReader, tmp_path: Path
+) -> None:
+    result = make_result(sampled, RunStatus.COMPLETE, output=tmp_path / "run.parquet")
+    samples = read_samples(tmp_path / "run.parquet")
+    assert set(samples) == {USAGE, MACHINE, PRODUCER_STATISTICS, CONSUMER_STATISTICS}
+    assert {len(table["at_ns"]) for table in samples.values()} == {15}  # the warm-up's as well
+    encoded = HdrHistogram.decode(read_histograms(tmp_path / "run.parquet")["hiccup"].encode())
+    assert result.hiccups is not None
+    assert encoded.get_total_count() == result.hiccups.count
+
+    # a tick is in the generator's hands from due to sent; the last of a stall's deadlines that
+    # is late by 1 ms or more ends with the stall
+    stalls = [(START_NS + NS_PER_S, 50), (START_NS + 7 * NS_PER_S, 20)]
+    table = pq.read_table(tmp_path / "run.parquet").to_pylist()
+    for row in table:
+        expected = any(
+            row["due_ns"] < begin_ns + ms * NS_PER_MS and row["sent_ns"] > begin_ns
+            for begin_ns, ms in stalls
+        )
+        assert row["stall"] is expected
+    stalled = sum(row["stall"] for row in table if not row["warmup"])
+    assert stalled in {20, 21}  # the one before may be sent within
+    assert result.stalls is not None
+    assert (result.stalls.count, result.stalls.threshold_ns) == (1, STALL_NS)
+    assert result.stalls.ticks == stalled
+    assert result.stalls.without.count == 10_000 - stalled
+
+
+def test_a_run_without_samples_says_nothing_of_machine_and_clients(spool: SpoolReader) -> None:
+    result = make_result(spool, RunStatus.COMPLETE)
+    assert (result.hiccups, result.stalls, result.machine, result.client) == (None,) * 4
+    assert (result.processes, result.own_cost_ns) == ((), {})
+
+
+@pytest.mark.parametrize(
+    "name", [*HICCUPS.values(), USAGE, MACHINE, PRODUCER_STATISTICS, CONSUMER_STATISTICS]
+)
+@pytest.mark.parametrize("left", [0, 1, 77])
+def test_samples_cut_off_anywhere_still_give_a_result(
+    sampled: SpoolReader, tmp_path: Path, name: str, left: int
+) -> None:
+    with (sampled.path / f"{name}.rows").open("r+b") as rows:
+        rows.truncate(left)
+    result = make_result(sampled, RunStatus.RECOVERED, output=tmp_path / "run.parquet")
+    assert result.counts.sent == 12_000
+    assert read_result(tmp_path / "run.parquet") == result
+
+
+# --- a warm-up that ends by itself ------------------------------------------------------------
+
+AUTO = make_preface(
+    config=make_config(warmup_ns=120 * NS_PER_S, warmup_auto=True, tick_rate_hz=1000)
+)
+
+
+def test_a_warm_up_is_as_long_as_the_tally_says(tmp_path: Path) -> None:
+    for warmup_ns, settled, code in (
+        (2 * NS_PER_S, True, Code.WARMUP_SETTLED),
+        (3 * NS_PER_S, False, Code.WARMUP_UNSETTLED),
+    ):
+        spool = fill_spool(
+            tmp_path / f"{code}.partial",
+            make_rows(make_stamps(5000)),
+            preface=AUTO,
+            tally=Tally(warmup_ns=warmup_ns, warmup_settled=settled),
+        )
+        result = make_result(spool, RunStatus.COMPLETE)
+        assert result.warmup_ns == warmup_ns
+        assert result.counts.measured == 5000 - warmup_ns * 1000 // NS_PER_S
+        (found,) = [each for each in result.findings if each.code.startswith("warmup")]
+        assert (found.code, found.values) == (code, {"waited": warmup_ns})
+
+
+def test_a_warm_up_that_nobody_has_seen_the_end_of_is_as_long_as_it_may_be(tmp_path: Path) -> None:
+    spool = fill_spool(tmp_path / "spool", make_rows(make_stamps(5000)), preface=AUTO)
+    result = make_result(spool, RunStatus.RECOVERED)
+    assert (result.counts.warmup, result.counts.measured) == (5000, 0)
+    assert codes(result) == [Code.NOTHING_MEASURED]
+
+
+def test_lost_ticks_are_told_by_name(tmp_path: Path) -> None:
+    rows = without(make_rows(make_stamps(5000)), CONSUMER, [*range(10, 20), 4000, 4999])
+    spool = fill_spool(tmp_path / "spool", rows, preface=WARM)
+    result = make_result(spool, RunStatus.COMPLETE)
+    assert result.lost_ranges == ((10, 19), (4000, 4000), (4999, 4999))
+    assert result.lost_range_count == 3
 
 
 # --- failing to write -------------------------------------------------------------------------
@@ -254,7 +427,7 @@ def test_whatever_ends_the_writing_an_older_file_keeps_its_name(
     before = content_of(spool)
     (tmp_path / "run.parquet").write_text("older")
 
-    def stop(**_: object) -> None:
+    def stop(evidence: object) -> None:
         raise error
 
     with monkeypatch.context() as patched:
