@@ -189,10 +189,8 @@ class Collector:
         span_ns = max(self._taken_upto_ns - self._measured_from_ns, 1)
         return tuple(summarise(hop.name, self._hops.histograms[hop.name], span_ns) for hop in HOPS)
 
-    def hiccups(self) -> HopSummary | None:
+    def hiccups(self) -> HopSummary:
         """Wake-ups of all hiccup meters since the measuring began."""
-        if not self._hiccups.count:
-            return None
         span_ns = max(self._taken_upto_ns - self._measured_from_ns, 1)
         return summarise("hiccup", self._hiccups, span_ns)
 

@@ -9,7 +9,7 @@ import contextlib
 import os
 import secrets
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Final
 
@@ -306,20 +306,23 @@ class _Session:
             duplicates=tally.duplicates,
             reordered=tally.reordered,
             errors=tally.malformed + tally.unknown + tally.ring_overruns + tally.consumer_errors,
-            stages=tuple(
-                StageSnapshot(
-                    stage=stage.stage,
-                    pid=stage.pid,
-                    state=stage.state,
-                    cpu_share=self._sampler.cpu_share(stage.stage),
-                    rss_bytes=self._sampler.rss_bytes(stage.stage),
-                )
-                for stage in self.crew.members.values()
-            ),
+            stages=tuple(self._processes()),
             messages=tuple(self.said),
-            hiccups=collector.hiccups(),
+            hiccups=collector.hiccups() if self.config.hiccups else None,
             is_warmup_open=self.warmup.ends_after_ns is None,
         )
+
+    def _processes(self) -> Iterator[StageSnapshot]:
+        own = ("supervisor", os.getpid(), "running")
+        stages = ((stage.stage, stage.pid, stage.state) for stage in self.crew.members.values())
+        for name, pid, state in (own, *stages):
+            yield StageSnapshot(
+                stage=name,
+                pid=pid,
+                state=state,
+                cpu_share=self._sampler.cpu_share(name),
+                rss_bytes=self._sampler.rss_bytes(name),
+            )
 
     def _expected_ns(self) -> int | None:
         """Warm-up and duration, as far as they are known."""

@@ -35,10 +35,11 @@ def _table(processes: Sequence[ProcessFigures], width: int, ink: Ink) -> list[Li
     ) -> Column:
         return Column(name, [[_dimmed(read(each))] for each in processes], group, worth=worth)
 
+    metered = any(each.hiccups is not None for each in processes)
     columns = [
         text_column("", [ink.text(each.process) for each in processes]),
         column("CPU", _cpu, "of a"),
-        *(_hiccups(statistic, processes, ink) for statistic in _HICCUPS),
+        *(_hiccups(statistic, processes, ink) for statistic in _HICCUPS if metered),
         column("preempted", _preempted, worth=4),
         column("minor", lambda each: format_count(each.minor_faults), "faults", worth=1),
         column("major", lambda each: format_count(each.major_faults), "faults", worth=5),
