@@ -84,14 +84,21 @@ class Bench:
         self.sent = 0
         self.sender: Sender | None = None
 
-    def run(self, *, unpaced: bool = False, ends_ns: int | None = None) -> list[dict[str, int]]:
-        """Let it send until it ends; the rows that it wrote, checked against what it sent."""
+    def run(
+        self, *, unpaced: bool = False, ends_ns: int | None = None, until_ns: int | None = None
+    ) -> list[dict[str, int]]:
+        """Let it send until it ends; the rows that it wrote, checked against what it sent.
+
+        With `until_ns` it is told of that end before it begins.
+        """
 
         async def send() -> None:
             blocks = cast("Prefetcher", self.blocks)
             writer = self.ring.writer
             sender = Sender(RUN_ID, self.link, writer, blocks, unpaced=unpaced, ends_ns=ends_ns)
             self.sender = sender
+            if until_ns is not None:
+                sender.end_at(until_ns)
             try:
                 await asyncio.wait_for(sender.run(), TIMEOUT_S)
             finally:
@@ -244,6 +251,74 @@ def test_stopping_ends_the_sending_within_a_burst() -> None:
 
     bench.link.on_send = stop
     assert 1000 <= len(bench.run()) < 1000 + generator._BURST
+
+
+@given(
+    gaps_ns=st.lists(st.integers(0, 200_000), min_size=1, max_size=200),
+    size=st.integers(1, 160),
+    place=st.floats(0, 1.2),
+)
+@settings(max_examples=40)
+def test_told_of_an_end_it_sends_exactly_the_ticks_due_before(
+    gaps_ns: list[int], size: int, place: float
+) -> None:
+    due_ns = list(itertools.accumulate(gaps_ns, initial=monotonic_ns() + NS_PER_MS))
+    until_ns = due_ns[0] + int((due_ns[-1] - due_ns[0]) * place)
+    rows = Bench(blocks_of(due_ns, size)).run(until_ns=until_ns)
+    assert [row["due_ns"] for row in rows] == [each for each in due_ns if each < until_ns]
+
+
+def tell_after(bench: Bench, sent: int, until_ns: int) -> None:
+    """Tell of an end once so many ticks are sent; as the control thread does, by the event loop."""
+
+    def tell(so_far: int) -> None:
+        if so_far == sent:
+            assert bench.sender is not None
+            asyncio.get_running_loop().call_soon(bench.sender.end_at, until_ns)
+
+    bench.link.on_send = tell
+
+
+@pytest.mark.parametrize("until", [1501, 2048, 2049, 9999])
+def test_an_end_told_in_the_middle_of_late_ticks_is_kept_to_the_tick(until: int) -> None:
+    first_ns = monotonic_ns() - 100 * NS_PER_MS  # all of them are due at once
+    bench = Bench(blocks_of(steady(5000, 10_000, first_ns), 512))
+    tell_after(bench, 1000, first_ns + until * 10_000)
+    assert len(bench.run()) == min(until, 5000)
+
+
+def test_an_end_that_has_passed_ends_the_sending_at_the_next_turn() -> None:
+    first_ns = monotonic_ns() - 100 * NS_PER_MS
+    bench = Bench(blocks_of(steady(5000, 10_000, first_ns), 512))
+    tell_after(bench, 1000, first_ns)
+    assert 1000 <= len(bench.run()) < 1000 + generator._BURST
+
+
+def test_an_end_is_not_waited_beyond_where_ticks_are_rare() -> None:
+    first_ns = monotonic_ns() + LEAD_NS
+    # the third would be due after this test's time-out
+    bench = Bench(blocks_of([first_ns, first_ns, first_ns + 3600 * NS_PER_S], 100))
+    tell_after(bench, 2, first_ns + NS_PER_S)
+    assert len(bench.run()) == 2
+
+
+def test_an_end_holds_while_the_socket_is_full() -> None:
+    first_ns = monotonic_ns() - 100 * NS_PER_MS
+    bench = Bench(blocks_of(steady(500, 10_000, first_ns), 100))
+    bench.link.backlogs = full_for(20)
+    assert len(bench.run(until_ns=first_ns + 250 * 10_000)) == 250
+
+
+def test_unpaced_an_end_that_is_told_ends_the_sending() -> None:
+    blocks = (block([1] * 90, i * 90) for i in itertools.count())
+    bench = Bench(blocks)
+    bench.ring = TwoEndedRing(GENERATOR, 1 << 18)
+    until_ns = monotonic_ns() + 25 * NS_PER_MS
+    tell_after(bench, 100, until_ns)
+    rows = bench.run(unpaced=True, ends_ns=until_ns + 3600 * NS_PER_S)
+    late = [row for row in rows if row["sent_ns"] >= until_ns]
+    assert len(rows) > len(late)
+    assert len(late) <= generator._BURST
 
 
 def test_a_closed_link_ends_the_run_and_tells_how_far_it_came() -> None:

@@ -116,7 +116,12 @@ class Sender:
 
     def end_at(self, due_ns: int) -> None:
         """Send no tick that is due at `due_ns` or later; stop once those before are sent."""
+        if self._unpaced:  # due when they are sent, whatever their block says
+            self._ends_ns = due_ns
+            return
         self._until_ns = due_ns
+        if self._is_over():  # else only when the next is due, which may be long after
+            self.stop()
 
     def close(self) -> None:
         """Give the timer back."""
