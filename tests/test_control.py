@@ -61,10 +61,11 @@ plans = st.one_of(
 to_stage = st.one_of(
     st.builds(control.Work, plans),
     st.builds(control.Start, numbers, st.builds(WallAnchor, numbers, numbers)),
+    st.builds(control.Until, numbers),
     st.just(control.Stop()),
 )
 from_stage = st.one_of(
-    st.builds(control.Ready, numbers, texts),
+    st.builds(control.Ready, numbers, texts, numbers),
     st.builds(control.Done, numbers),
     st.builds(control.Said, texts),
     st.builds(control.Failed, texts, texts, numbers),
