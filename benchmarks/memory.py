@@ -1,77 +1,71 @@
-"""Runs `latbench run` and shows the memory of each of its processes over time, as a table.
+"""Runs `latbench run` and shows memory and open descriptors of each of its processes over time.
 
     python benchmarks/memory.py -- --tick-rate 5000 --duration 10m --broker localhost:9092
 
-Resident memory (VmRSS) in MiB, without the pages of shared rings (RssShmem), which are as large as
-they will ever be from the start; and open descriptors of the supervisor. The last line has the most
-that the supervisor ever had (VmHWM, rings included), which is while it writes the result file.
+The table is out of the result file, which samples each process once a second: resident memory in
+MiB without the shared rings, and descriptors behind the bar. The last line has the most
+memory that the supervisor ever had (rings included), which is while it writes the result file.
+
+    python benchmarks/memory.py --file run.parquet
+
+shows the table of a file that is there.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
+import json
+import resource
 import subprocess
 import sys
-import time
+import tempfile
 from pathlib import Path
 
-STAGES = ("supervisor", "generator", "relay", "consumer", "broker")
+import numpy as np
+
+from latbench.recording import PROCESSES
+from latbench.store import read_result, read_samples
 
 
-def status(pid: int) -> dict[str, int]:
-    """The kibibyte figures of a process."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    pairs = (line.split(":", 1) for line in lines)
-    return {name: int(value.split()[0]) for name, value in pairs if value.strip().endswith(" kB")}
-
-
-def stage_pids(supervisor: int) -> dict[str, int]:
-    """The processes of a run by stage."""
-    found = {"supervisor": supervisor}
-    for child in Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split():
-        words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
-        if words[-2:-1] and words[-2].decode() in STAGES:
-            found[words[-2].decode()] = int(child)
-    return found
+def show(path: Path, every_s: float) -> None:
+    """Print the table of a result file."""
+    start_ns, usage = read_result(path).start_ns, read_samples(path)["usage"]
+    names = [name for number, name in enumerate(PROCESSES) if (usage["process"] == number).any()]
+    print("after".rjust(7) + "".join(f"{name:>17}" for name in names))
+    at_s = (usage["at_ns"] - start_ns) / 1e9
+    moments = [10.0, *np.arange(every_s, at_s.max(), every_s)]
+    for moment_s in moments:
+        cells = []
+        for name in names:
+            (mine,) = np.nonzero(usage["process"] == PROCESSES.index(name))
+            sample = mine[np.abs(at_s[mine] - moment_s).argmin()]
+            mib = usage["rss_bytes"][sample] / 2**20
+            cells.append(f"{mib:10.1f} | {usage['descriptors'][sample]:3d} ")
+        print(f"{moment_s:5.0f} s" + "".join(cells))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--every", type=float, default=60, help="seconds between rows")
+    parser.add_argument("--file", type=Path, help="a result that is there")
     parser.add_argument("arguments", nargs="*", help="of latbench run, behind --")
     options = parser.parse_args()
-    run = subprocess.Popen(
-        [sys.executable, "-m", "latbench", "run", *options.arguments],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    begun = time.monotonic()
-    header = "".join(f"{stage:>12}" for stage in STAGES)
-    print(f"{'time':>6}{header}{'descriptors':>13}", flush=True)
-    peak_kib = 0
-    next_s = min(10.0, options.every)
-    while run.poll() is None:
-        if time.monotonic() < begun + next_s:
-            time.sleep(0.1)
-            with contextlib.suppress(OSError):
-                peak_kib = max(status(run.pid).get("VmHWM", 0), peak_kib)
-            continue
-        next_s += options.every
-        try:
-            row = [f"{time.monotonic() - begun:5.0f}s"]
-            pids = stage_pids(run.pid)
-            if "VmRSS" not in status(run.pid):
-                break  # it has ended since
-            for stage in STAGES:
-                memory = status(pids[stage]) if stage in pids else {}
-                mib = (memory.get("VmRSS", 0) - memory.get("RssShmem", 0)) / 1024
-                row.append(f"{mib:12.1f}" if stage in pids else f"{'-':>12}")
-            descriptors = len(list(Path(f"/proc/{run.pid}/fd").iterdir()))
-        except (FileNotFoundError, ProcessLookupError):
-            break
-        print("".join(row) + f"{descriptors:>13}", flush=True)
-    print(f"exit code {run.wait()}, at most {peak_kib / 1024:.1f} MiB")
+    if options.file:
+        show(options.file, options.every)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "run.parquet"
+        command = [sys.executable, "-m", "latbench", "run", "--no-live", "--json"]
+        run = subprocess.run(
+            [*command, "--output", path, *options.arguments], stdout=subprocess.PIPE, check=False
+        )
+        if not path.exists():
+            sys.exit(run.returncode)
+        show(path, options.every)
+        counts = json.loads(run.stdout)["counts"]
+    peak_mib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    print(f"exit code {run.returncode}, {counts['sent']:,} ticks sent, {counts['lost']:,} lost")
+    print(f"at most {peak_mib:.1f} MiB in one process")
 
 
 if __name__ == "__main__":
