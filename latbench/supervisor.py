@@ -25,6 +25,7 @@ from latbench.control import Start, Stop, Until
 from latbench.errors import LatbenchError
 from latbench.launch import Detour, Launch, Straight
 from latbench.processes import Crew
+from latbench.recording import PROCESSES
 from latbench.result import RunResult, RunStatus, Snapshot, StageSnapshot
 from latbench.sampler import Sampler
 from latbench.spool import Preface, SpoolReader, SpoolWriter, Tally, spool_path
@@ -313,9 +314,9 @@ class _Session:
         )
 
     def _processes(self) -> Iterator[StageSnapshot]:
-        own = ("supervisor", os.getpid(), "running")
-        stages = ((stage.stage, stage.pid, stage.state) for stage in self.crew.members.values())
-        for name, pid, state in (own, *stages):
+        found = {"supervisor": (os.getpid(), "running")}
+        found |= {name: (stage.pid, stage.state) for name, stage in self.crew.members.items()}
+        for name, (pid, state) in sorted(found.items(), key=lambda one: PROCESSES.index(one[0])):
             yield StageSnapshot(
                 stage=name,
                 pid=pid,
