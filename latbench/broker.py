@@ -375,6 +375,14 @@ class _Admin:
         return None
 
 
+def broker_addresses(
+    config: RunConfig, bootstrap: str, *, timeout_s: float = 5.0
+) -> tuple[tuple[str, int], ...]:
+    """Where the cluster's brokers say that they are to be reached."""
+    client = _Admin(producer_properties(config, bootstrap), bootstrap, timeout_s)
+    return tuple((str(broker.host), broker.port) for broker in client.connect().brokers.values())
+
+
 def mock_bootstrap(producer: Producer, timeout_s: float = 5.0) -> str:
     """Where the mock cluster inside a producer with `test.mock.num.brokers` listens."""
     try:

@@ -45,7 +45,7 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
     port: int = 0
     """The relay's, once it listens."""
     bootstrap: str = ""
-    """The embedded broker's."""
+    """The embedded broker's, or where a proxy listens: `host:port[,host:port…]`."""
     own_cost_ns: int = 0
     """What stamping and recording one tick takes here."""
 

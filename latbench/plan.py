@@ -74,4 +74,28 @@ class BrokerPlan(_StagePlan, frozen=True, kw_only=True, tag="broker"):
     """librdkafka's mock cluster."""
 
 
-StagePlan = GeneratorPlan | RelayPlan | ConsumerPlan | BrokerPlan
+class DelayStep(msgspec.Struct, frozen=True):
+    """What a proxy does from one moment on, until the next step's."""
+
+    offset_ns: int
+    """After the run's start."""
+    delay_ns: int
+
+
+class ProxyPlan(_StagePlan, frozen=True, kw_only=True, tag="proxy"):
+    """Stands between two ends and holds back what goes in one of the two directions."""
+
+    host: str
+    """Listens here, on a free port for each upstream."""
+    upstreams: tuple[tuple[str, int], ...]
+    steps: tuple[DelayStep, ...]
+    """In order; before the first nothing is held back."""
+    towards_upstream: bool
+    """Which direction is held back; the other one passes at once."""
+    is_kafka: bool
+    """Upstreams are brokers: the proxy's addresses take the place of theirs in what they say."""
+    passing_bytes: int = 0
+    """Of a broker's answers, those of fewer bytes pass at once."""
+
+
+StagePlan = GeneratorPlan | RelayPlan | ConsumerPlan | BrokerPlan | ProxyPlan

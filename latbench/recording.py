@@ -83,6 +83,7 @@ RINGS_OF_STAGE: Final[Mapping[str, tuple[str, ...]]] = {
     RELAY: (RELAY, ACKS, PRODUCER_STATISTICS, HICCUPS[RELAY]),
     CONSUMER: (CONSUMER, CONSUMER_STATISTICS, HICCUPS[CONSUMER]),
     "broker": (HICCUPS["broker"],),
+    "proxy": (),
 }
 
 

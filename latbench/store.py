@@ -233,11 +233,14 @@ def _not_parquet(path: Path) -> LatbenchError:
 
 
 def read_ticks(path: Path, columns: list[str] | None = None) -> Iterator[TickTable]:
-    """The rows of a result file, a row group at a time, `MISSING` for nulls; `symbol` left out."""
+    """The rows of a result file, a row group at a time, `MISSING` for nulls.
+
+    All columns of integers, or those given, which may also be of booleans (0 and 1).
+    """
     names = columns or [field.name for field in SCHEMA if pa.types.is_integer(field.type)]
     with pq.ParquetFile(path) as file:
         for number in range(file.num_row_groups):
             table = file.read_row_group(number, columns=names)
             yield TickTable(
-                {name: table[name].fill_null(MISSING).to_numpy().astype(np.int64) for name in names}
+                {name: table[name].cast(pa.int64()).fill_null(MISSING).to_numpy() for name in names}
             )

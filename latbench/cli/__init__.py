@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from latbench import __version__
-from latbench.cli import report, run
+from latbench.cli import report, run, selftest
 from latbench.errors import ExitCode, LatbenchError
 
 app: Final = typer.Typer(
@@ -24,6 +24,7 @@ app: Final = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("report")(report.report)
+app.command("selftest")(selftest.selftest)
 
 
 def _show_version(wanted: bool) -> None:

@@ -115,4 +115,8 @@ def _import_stage(stage: str) -> StageFunction:
             from latbench.stages.mock_broker import run as run_broker  # noqa: PLC0415
 
             return run_broker
+        case "proxy":
+            from latbench.stages.proxy import run as run_proxy  # noqa: PLC0415
+
+            return run_proxy
     raise AssertionError(f"no stage is called {stage}")

@@ -1,0 +1,193 @@
+"""`latbench selftest`: put known delays into a pipeline and see that they are measured."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+import typer
+
+from latbench import config as configuration
+from latbench.assignment import assign
+from latbench.broker import (
+    check_properties,
+    consumer_properties,
+    parse_bootstrap,
+    producer_properties,
+)
+from latbench.cli import results
+from latbench.config import RunConfig
+from latbench.errors import ExitCode, LatbenchError
+from latbench.findings import Severity, describe, severity
+from latbench.render.console import open_console
+from latbench.render.selftest import SelftestProgress, SelftestReport
+from latbench.result import RunStatus
+from latbench.selftest import (
+    DEFAULT_STEP_NS,
+    Proxies,
+    SelftestResult,
+    Turn,
+    allowed_ns,
+    judge,
+    make_turns,
+    read_columns,
+    selftest_config,
+)
+from latbench.supervisor import Interrupted, Outcome
+from latbench.supervisor import run as supervise
+from latbench.units import parse_duration_ns
+
+_ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def selftest(
+    broker: Annotated[
+        str,
+        typer.Option(
+            envvar="KAFKA_BOOTSTRAP_SERVERS",
+            metavar="embedded|HOST:PORT,…",
+            help="librdkafka's mock cluster, or a Kafka with a listener in plain text.",
+        ),
+    ] = configuration.EMBEDDED,
+    topic: Annotated[
+        str, typer.Option(envvar="KAFKA_TOPIC", metavar="NAME", help="Made when missing.")
+    ] = "tick-data",
+    ws_engine: Annotated[
+        str,
+        typer.Option(
+            metavar="|".join(configuration.WS_ENGINES),
+            help="The WebSocket library of generator and relay.",
+        ),
+    ] = "picows",
+    producer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="Any librdkafka property of the producer; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    consumer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="Any librdkafka property of the consumer; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    step: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME",
+            help="How long each of the 12 delays lasts in all; more is surer.",
+        ),
+    ] = f"{DEFAULT_STEP_NS // 10**9}s",
+    output_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            metavar="FILE",
+            help="Keep the run's result file (default: none is kept).",
+            show_default=False,
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", metavar="", help="Replace FILE if it is there.")
+    ] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", metavar="", help="All shifts as JSON on stdout, nothing else."),
+    ] = False,
+) -> int:
+    """Prove on this machine that what is measured is true: known delays, hop by hop."""
+    step_ns = parse_duration_ns(step, "step")
+    turns = make_turns(step_ns)
+    config = selftest_config(
+        RunConfig(
+            ws_engine=configuration.parse_choice(
+                ws_engine, "--ws-engine", configuration.WS_ENGINES
+            ),
+            broker=broker,
+            topic=configuration.parse_topic(topic),
+            producer=configuration.parse_properties(producer or [], "producer"),
+            consumer=configuration.parse_properties(consumer or [], "consumer"),
+        ),
+        turns,
+    )
+    if not config.is_embedded:
+        parse_bootstrap(config.broker)
+    bootstrap = "127.0.0.1:1" if config.is_embedded else config.broker
+    check_properties(producer_properties(config, bootstrap), consumer_properties(config, bootstrap))
+    if output_file is not None:
+        results.choose_path(output_file, "", overwrite=overwrite)
+    try:
+        result = _run(config, turns, step_ns, output_file)
+    except Interrupted as interrupted:
+        typer.echo("interrupted: a selftest is judged whole or not at all", err=True)
+        return 128 + interrupted.signum
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(_as_json(result)), indent=2))
+    else:
+        open_console(sys.stdout, os.environ).print(SelftestReport(result))
+    return ExitCode.OK if result.agrees else ExitCode.INVALID
+
+
+def _run(
+    config: RunConfig, turns: tuple[Turn, ...], step_ns: int, output_file: Path | None
+) -> SelftestResult:
+    """Make the run and judge it; nothing but `output_file` is left."""
+    progress = SelftestProgress(open_console(sys.stderr, os.environ), turns)
+    with contextlib.ExitStack() as afterwards:
+        signals = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        afterwards.callback(signal.pthread_sigmask, signal.SIG_SETMASK, signals)
+        directory = Path(afterwards.enter_context(tempfile.TemporaryDirectory(prefix="latbench-")))
+        path = output_file or directory / "selftest.parquet"
+        proxies = Proxies(config, turns, directory)
+        afterwards.callback(proxies.close)
+        afterwards.callback(progress.stop)
+        try:
+            outcome = supervise(assign(config, path), progress.update, proxies)
+        finally:
+            # the run's own handlers are gone: a signal waits until everything is put away
+            signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+        _check(outcome, proxies)
+        columns = read_columns(path)
+    result = outcome.result
+    return SelftestResult(
+        broker=result.broker,
+        ws_engine=config.ws_engine,
+        step_ns=step_ns,
+        shifts=judge(columns, result.start_ns, turns),
+        problems=tuple(
+            describe(found) for found in result.findings if severity(found) is Severity.INVALID
+        ),
+    )
+
+
+def _check(outcome: Outcome, proxies: Proxies) -> None:
+    """Raise what kept the run from being whole."""
+    if failure := proxies.failure():
+        raise failure
+    result = outcome.result
+    if result.status is RunStatus.FAILED:
+        tail = "; ".join(outcome.log_tail)
+        raise LatbenchError(result.failure, f"its log ends: {tail}" if tail else "")
+    if outcome.signal:
+        raise Interrupted(outcome.signal)
+
+
+def _as_json(result: SelftestResult) -> dict[str, Any]:
+    """The result with what follows from it."""
+    told: dict[str, Any] = msgspec.to_builtins(result)
+    told["agrees"] = result.agrees
+    for shift, of_shift in zip(result.shifts, told["shifts"], strict=True):
+        of_shift["error_ns"] = shift.error_ns
+        of_shift["allowed_ns"] = allowed_ns(shift.delay_ns)
+        of_shift["verdict"] = str(shift.verdict)
+    return told
