@@ -27,8 +27,9 @@ def process_figures(
 ) -> tuple[ProcessFigures, ...]:
     """One value for each process that was sampled or has a meter, in the order of `PROCESSES`.
 
-    Counters are differences between the last sample up to `from_ns` and the first from `to_ns` on,
-    or the nearest within.
+    Counters are what was added between the last sample up to `from_ns` and the first from `to_ns`
+    on, or the nearest within. A thread that ends takes its context switches out of the total, so a
+    total that falls adds nothing.
     """
     found = []
     for number, process in enumerate(PROCESSES):
@@ -42,7 +43,8 @@ def process_figures(
         span_ns = 0
         if len(rows):
             last = {name: int(rows[-1, column]) for name, column in _COLUMN.items()}
-            grown = {name: last[name] - int(rows[0, _COLUMN[name]]) for name in _COUNTERS}
+            added = np.maximum(np.diff(rows, axis=0), 0).sum(axis=0).tolist()
+            grown = {name: added[_COLUMN[name]] for name in _COUNTERS}
             span_ns = last["at_ns"] - int(rows[0, 0])
         found.append(
             ProcessFigures(
@@ -65,7 +67,8 @@ def machine_figures(machine: Rows, from_ns: int, to_ns: int) -> MachineFigures |
     rows = within(machine, from_ns, to_ns)
     if len(rows) < 2:
         return None
-    busy, idle, iowait, steal = (rows[-1, 1:] - rows[0, 1:]).tolist()
+    # waiting for a disk may be told to have been less than before (proc(5))
+    busy, idle, iowait, steal = np.maximum(rows[-1, 1:] - rows[0, 1:], 0).tolist()
     total = max(busy + idle + iowait + steal, 1)
     return MachineFigures(busy=busy / total, steal=steal / total, iowait=iowait / total)
 
