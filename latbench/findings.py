@@ -200,13 +200,13 @@ def describe(finding: Finding) -> str:
         prose = _PROSE[Code(finding.code)]
     except ValueError:
         return f"{finding.code}: {finding.values}"
-    values = {name: _FORMATS.get(name, _as_is)(value) for name, value in finding.values.items()}
-    if finding.code == Code.LATENCY_DRIFTED:
-        falls = float(finding.values.get("last", 0)) < float(finding.values.get("first", 0))
-        values["cause"] = (
-            "the warm-up was too short" if falls else "it does not keep up, or it ages"
-        )
     try:
+        values = {name: _FORMATS.get(name, _as_is)(value) for name, value in finding.values.items()}
+        if finding.code == Code.LATENCY_DRIFTED:
+            falls = float(finding.values.get("last", 0)) < float(finding.values.get("first", 0))
+            values["cause"] = (
+                "the warm-up was too short" if falls else "it does not keep up, or it ages"
+            )
         return prose.format(**values)
     except (KeyError, ValueError):  # written by a version that gave other values
         return f"{finding.code}: {finding.values}"

@@ -89,6 +89,13 @@ def test_a_finding_with_other_values_than_it_has_today_is_told_as_it_is(code: Co
     assert told == f"{code}: {{'novelty': '7'}}"
 
 
+def test_a_finding_with_words_for_numbers_is_told_as_it_is() -> None:
+    for code, (_, values) in CAUSES.items():
+        words = dict.fromkeys(values, "many")
+        if values and code not in {Code.POWER_SAVING, Code.FEW_CPUS}:  # they take any
+            assert describe(Finding(code=code, values=dict(words))) == f"{code}: {words}"
+
+
 def test_codes_to_allow_are_taken_once_each_in_their_order() -> None:
     codes = [Code.TICKS_LOST, Code.RING_OVERRUN, Code.TICKS_LOST]
     assert parse_allowed(codes) == (Code.TICKS_LOST, Code.RING_OVERRUN)
