@@ -77,10 +77,10 @@ def describe(advice: Finding) -> str:
     except ValueError:
         return f"{advice.code}: {advice.values}"
     values: dict[str, object] = dict(advice.values)
-    for name in ("held", "mean", "ack"):
-        if name in values:
-            values[name] = format_latency(float(advice.values[name]))
     try:
+        for name in ("held", "mean", "ack"):
+            if name in values:
+                values[name] = format_latency(float(advice.values[name]))
         return prose.format(**values)
     except (KeyError, ValueError):  # written by a version that gave other values
         return f"{advice.code}: {advice.values}"
@@ -96,7 +96,7 @@ def advise(
     means = {summary.hop: summary.mean_ns for summary in hops if summary.count}
     if not means.get("end_to_end"):
         return ()
-    found = [*_of_parts(config, means), *_of_client(config, means, client)]
+    found = [*_of_parts(config, means, client), *_of_client(config, means, client)]
     found.sort(key=lambda piece: -float(piece.values["held"]))
     return (*_of_processes(processes), *found)
 
@@ -112,16 +112,29 @@ def _of_processes(processes: tuple[ProcessFigures, ...]) -> Iterator[Finding]:
             yield _piece(Advice.SATURATED, process=each.process, percent=share)
 
 
-def _of_parts(config: RunConfig, means: Mapping[str, float]) -> Iterator[Finding]:
+def _of_parts(
+    config: RunConfig, means: Mapping[str, float], client: ClientFigures | None
+) -> Iterator[Finding]:
     total_ns = means["end_to_end"]
     largest = max((hop.name for hop in PARTS), key=lambda name: means.get(name, 0.0))
     held_ns = means.get(largest, 0.0)
+    if largest == "kafka" and client is not None:
+        # until a request is on its way no broker has to do with it
+        held_ns -= (client.queue_mean_ns or 0.0) + (client.send_mean_ns or 0.0)
     if held_ns < WORTH_SAYING * total_ns:
         return
     if largest == "schedule":
         yield _piece(Advice.GENERATOR, held=held_ns, mean=total_ns)
     elif largest == "kafka" and config.is_embedded:
         yield _piece(Advice.MOCK_FETCH, held=held_ns, mean=total_ns)
+
+
+def _linger_ms(config: RunConfig) -> float:
+    """What the producer's linger was in the end: `--producer` wins over `--linger`."""
+    for name in ("linger.ms", "queue.buffering.max.ms"):
+        if name in config.producer:
+            return float(config.producer[name])
+    return config.linger_ms
 
 
 def _of_client(
@@ -133,14 +146,13 @@ def _of_client(
     worth_ns = WORTH_SAYING * kafka_ns
     hop = HOP_BY_NAME["kafka"].name
     queue_ns, ack_ns = client.queue_mean_ns or 0.0, client.ack_mean_ns or 0.0
-    lingered_ns = min(config.linger_ms * 1e6, queue_ns)
+    linger_ms = _linger_ms(config)
+    lingered_ns = min(linger_ms * NS_PER_MS, queue_ns)
     # librdkafka counts linger and a part of the wait for the request in flight as one; the rest of
     # that wait is before the socket
     waited_ns = queue_ns - lingered_ns + (client.send_mean_ns or 0.0)
     if lingered_ns > worth_ns:
-        yield _piece(
-            Advice.LINGER, linger_ms=config.linger_ms, held=lingered_ns, hop=hop, mean=kafka_ns
-        )
+        yield _piece(Advice.LINGER, linger_ms=linger_ms, held=lingered_ns, hop=hop, mean=kafka_ns)
     if waited_ns > max(worth_ns, SLOW_NS):
         yield _piece(Advice.QUEUE, held=waited_ns, hop=hop, mean=kafka_ns, ack=ack_ns)
     if ack_ns > max(worth_ns, SLOW_NS) and not config.is_embedded:
