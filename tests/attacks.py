@@ -115,7 +115,7 @@ def _bytes(name: str, data: st.SearchStrategy[bytes], **more: Any) -> st.SearchS
     return data.map(lambda sent: Attack(name, sent, **more))
 
 
-attacks: Final = st.one_of(
+KINDS: Final[tuple[st.SearchStrategy[Attack], ...]] = (
     _one("text that is no tick", lambda message: frame(TEXT, message), malformed=1),
     _one("binary that is no tick", lambda message: frame(BINARY, message), malformed=1),
     ticks.map(lambda tick: Attack("another run's tick", frame(TEXT, tick), relayed=1)),
