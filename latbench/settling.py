@@ -19,7 +19,9 @@ MOST_CHANGE: Final = 0.15
 DRIFT_CHANGE: Final = 0.10
 DRIFT_ERRORS: Final = 3.0
 """Thirds differ when their medians do by 10 % and by three standard errors."""
-MIN_THIRD_S: Final = 3
+MIN_THIRD_S: Final = 5
+"""Of three values the median deviation says too little of their noise: seconds that scatter by 10 %
+around the same latency passed for a drift in one run of ten, with five in one of 28."""
 
 _MAD_TO_SIGMA: Final = 1.4826
 _MEDIAN_ERROR: Final = 1.2533
