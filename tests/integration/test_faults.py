@@ -65,7 +65,12 @@ def running(
 
 
 @pytest.mark.parametrize(
-    ("options", "how"), [((), signal.SIGTERM), (SAFE, signal.SIGTERM), (SAFE, signal.SIGKILL)]
+    ("options", "how"),
+    [
+        pytest.param((), signal.SIGTERM, id="stopped"),
+        pytest.param(SAFE, signal.SIGTERM, id="stopped, all acknowledged"),
+        pytest.param(SAFE, signal.SIGKILL, id="killed, all acknowledged"),
+    ],
 )
 def test_a_broker_that_ends_and_comes_back_loses_nothing(
     broker: KafkaServer, kafka_topic: str, path: Path, options: tuple[str, ...], how: signal.Signals
