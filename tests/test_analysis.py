@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latbench.analysis import HopFigures, RateFigures, TailFigures, percentile_name, summarise
+from latbench.analysis import (
+    HopFigures,
+    RateFigures,
+    SecondMedians,
+    TailFigures,
+    percentile_name,
+    summarise,
+)
 from latbench.assembly import MISSING
 from latbench.clock import NS_PER_S
 from latbench.histogram import HIGHEST_NS, MIN_SAMPLES_BEYOND, PERCENTILES, Histogram
@@ -291,3 +298,73 @@ def test_a_generator_that_falls_behind_achieves_less_than_is_scheduled() -> None
     due = [seq * 1_000_000 for seq in range(1001)]
     rate = rates_of(due, [due_ns * 2 for due_ns in due])
     assert (rate.scheduled_hz, rate.achieved_hz) == (1000, 500)
+
+
+# --- seconds ----------------------------------------------------------------------------------
+
+
+def medians_plainly(stamps: Stamps, from_ns: int) -> tuple[int, ...]:
+    """The plain twin: the upper median of each second's latencies, the last second left out."""
+    by_second: dict[int, list[int]] = {}
+    ticks = zip(stamps["due_ns"].tolist(), stamps["consumed_ns"].tolist(), strict=True)
+    for due_ns, consumed_ns in ticks:
+        if consumed_ns >= 0:
+            by_second.setdefault((due_ns - from_ns) // NS_PER_S, []).append(consumed_ns - due_ns)
+    medians = [sorted(values)[len(values) // 2] for _, values in sorted(by_second.items())]
+    return tuple(medians[:-1])
+
+
+def in_parts(stamps: Stamps, cuts: list[int]) -> list[dict[str, npt.NDArray[np.int64]]]:
+    places = sorted(cuts)
+    split = {name: np.split(column, places) for name, column in stamps.items()}
+    return [{name: parts[at] for name, parts in split.items()} for at in range(len(places) + 1)]
+
+
+@given(
+    gaps_ms=st.lists(st.sampled_from([0, 1, 200, 999, 1000, 2500]), min_size=1, max_size=60),
+    latencies_ns=st.lists(st.integers(0, 2**45) | st.just(-1), min_size=61, max_size=61),
+    cuts=st.lists(st.integers(0, 61), max_size=8),
+    from_ns=st.integers(0, 2**50),
+)
+def test_each_seconds_median_is_the_same_however_ticks_are_split_into_tables(
+    gaps_ms: list[int], latencies_ns: list[int], cuts: list[int], from_ns: int
+) -> None:
+    due_ns = from_ns + np.cumsum([0, *gaps_ms]) * 1_000_000
+    latency_ns = np.array(latencies_ns[: len(due_ns)], dtype=np.int64)
+    consumed_ns = np.where(latency_ns < 0, MISSING, due_ns + latency_ns)
+    stamps = {"due_ns": due_ns, "consumed_ns": consumed_ns}
+    medians = SecondMedians(from_ns)
+    for part in in_parts(stamps, [min(cut, len(due_ns)) for cut in cuts]):
+        medians.record(part)
+    assert medians.whole_seconds() == medians_plainly(stamps, from_ns)
+
+
+def test_medians_are_near_numpys_where_there_are_ticks_enough() -> None:
+    stamps = make_stamps(10_000)
+    from_ns = int(stamps["due_ns"][0])
+    medians = SecondMedians(from_ns)
+    for part in in_parts(stamps, [1500, 1501, 7000]):
+        medians.record(part)
+    expected = [
+        float(np.median((stamps["consumed_ns"] - stamps["due_ns"])[at : at + 1000]))
+        for at in range(0, 9000, 1000)
+    ]
+    assert medians.whole_seconds() == pytest.approx(expected, rel=0.02)
+
+
+def test_ticks_that_were_lost_and_seconds_without_any_leave_no_median() -> None:
+    due_ns = np.array([0, 1, 1_500, 4_000, 4_001, 5_000]) * 1_000_000
+    latency_ns = np.array([10, 20, -1, 30, -1, 40])
+    consumed_ns = np.where(latency_ns < 0, MISSING, due_ns + latency_ns)
+    medians = SecondMedians(0)
+    medians.record({"due_ns": due_ns, "consumed_ns": consumed_ns})
+    assert medians.whole_seconds() == (20, 30)
+
+
+def test_before_a_second_is_over_there_is_no_median() -> None:
+    medians = SecondMedians(0)
+    assert medians.whole_seconds() == ()
+    medians.record({"due_ns": np.array([0, 1]), "consumed_ns": np.array([5, 6])})
+    assert medians.whole_seconds() == ()
+    medians.record({"due_ns": np.array([NS_PER_S]), "consumed_ns": np.array([NS_PER_S + 1])})
+    assert medians.whole_seconds() == (5,)
