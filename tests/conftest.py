@@ -6,13 +6,14 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.cli import Caller
 from tests.kafka import KafkaServer
 
-# Machines stall for 50 to 130 ms now and then: a deadline for each example would fail by luck.
-settings.register_profile("latbench", deadline=None)
+# Machines stall for 50 to 130 ms now and then: a deadline for each example, or a limit of the time
+# that making them takes, would fail by luck.
+settings.register_profile("latbench", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("latbench")
 
 
