@@ -121,7 +121,7 @@ class _Conclusion:
         return rows[: len(rows)]
 
     def _statistics(self, ring: str) -> Rows:
-        """Rows of whole seconds within the measured span."""
+        """Rows of the seconds that began within the measured span."""
         rows = self._all(ring)
         begins = self.from_ns + client_statistics.INTERVAL_MS * NS_PER_MS
         return rows[(rows[:, 0] >= begins) & (rows[:, 0] <= self.to_ns + NS_PER_S)]
