@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Final
 
+import numpy as np
+
 from latbench.analysis import HopFigures, summarise
 from latbench.clock import NS_PER_S
 from latbench.histogram import Histogram
@@ -81,6 +83,7 @@ class Collector:
         """Whole seconds since the start."""
         self._marks: deque[tuple[int, int, int]] = deque()
         self._visited_ns = self._taken_upto_ns = 0
+        self._strangers = 0
 
     def begin(self, start_ns: int) -> None:
         """The run's first tick is due at `start_ns`."""
@@ -107,6 +110,8 @@ class Collector:
         self._close_seconds(now_ns)
 
     def _count(self, ring: str, rows: Rows) -> None:
+        if ring == CONSUMER:  # with this run's id, but never sent: forged
+            self._strangers += int(np.count_nonzero(rows[:, 0] >= self.sent))
         stamps = {
             name: rows[:, number]
             for number, name in enumerate(COLUMNS[ring])
@@ -157,7 +162,8 @@ class Collector:
         """Whether nothing is on its way any more, as far as can be known."""
         unanswered = self._readers[ACKS].counters[AckCounter.UNANSWERED]
         answered = self._recorded(ACKS) + unanswered + self.known_lost
-        return self.consumed + self.known_lost >= self.sent and answered >= self._recorded(RELAY)
+        arrived = self.consumed - self._strangers
+        return arrived + self.known_lost >= self.sent and answered >= self._recorded(RELAY)
 
     @property
     def progress(self) -> int:

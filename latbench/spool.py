@@ -15,7 +15,9 @@ last 50 to 100 ms are there. A row cut off at the end is not read.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -120,9 +122,13 @@ class SpoolWriter:
         """Append drained rows."""
         if not rows.size:
             return
+        file = self._files[ring]
         try:
-            _write_all(self._files[ring], rows.tobytes())
+            _write_all(file, rows.tobytes())
         except OSError as error:
+            with contextlib.suppress(OSError):  # a part of a row would shift all that come after it
+                file.truncate(file.tell() - file.tell() % rows[:1].nbytes)
+                file.seek(0, os.SEEK_END)
             raise _cannot_write(self.path, error) from None
 
     def _replace(self, name: str, content: bytes) -> None:

@@ -169,7 +169,6 @@ def test_a_write_that_takes_only_a_part_is_gone_on_with(tmp_path: Path) -> None:
     end_writing(writer)
 
 
-@pytest.mark.xfail(strict=True, reason="a row cut off by a full disk shifts all that come after it")
 def test_rows_that_come_after_a_disk_was_full_are_read_as_they_were(tmp_path: Path) -> None:
     """The supervisor empties the rings once more at the end; there may be room again by then."""
     writer, rows = SpoolWriter(tmp_path / "spool"), make_rows(make_stamps(9))[RELAY]

@@ -185,9 +185,6 @@ def test_forged_ticks_of_a_run_that_was_killed_are_read_in_bounded_time(
     assert result["counts"]["consumed"] > 300
 
 
-@pytest.mark.xfail(
-    strict=True, reason="collector.all_arrived takes forged ticks for the run's own that are out"
-)
 def test_ticks_on_their_way_are_waited_for_however_many_were_forged(
     kafka: KafkaServer, kafka_topic: str, path: Path
 ) -> None:
