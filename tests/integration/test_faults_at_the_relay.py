@@ -189,7 +189,7 @@ def test_ticks_on_their_way_are_waited_for_however_many_were_forged(
     kafka: KafkaServer, kafka_topic: str, path: Path
 ) -> None:
     forged = [2**40 + number for number in range(3000)]
-    options = ("--duration", "2", "--drain-timeout", "20s")
+    options = ("--duration", "8", "--drain-timeout", "20s")
     with running(kafka, kafka_topic, path, "picows", *options) as (background, port):
         forger = RawClient.upgraded(port)
         for seq in forged:
@@ -199,8 +199,8 @@ def test_ticks_on_their_way_are_waited_for_however_many_were_forged(
         wait_until(lambda: recorded(path, CONSUMER) > len(forged))
         stages = background.stages()
         os.kill(stages["consumer"], signal.SIGSTOP)
-        wait_until(lambda: recorded(path, GENERATOR) == 2200)
-        wait_until(lambda: recorded(path, ACKS) == recorded(path, RELAY) == 2200 + len(forged))
+        wait_until(lambda: recorded(path, GENERATOR) == 8200)
+        wait_until(lambda: recorded(path, ACKS) == recorded(path, RELAY) == 8200 + len(forged))
         deadline_ns = monotonic_ns() + 2 * NS_PER_S
         wait_until(lambda: is_gone(stages["generator"]) or monotonic_ns() > deadline_ns)
         has_waited = not is_gone(stages["generator"])  # it is ended when all have arrived
