@@ -53,6 +53,10 @@ OPTIONS = [
     ("--duration 1w", "duration '1w' is not a time"),
     ("--duration 31d", "duration '31d' is longer than 30 days"),
     ("--warmup -1", "warm-up '-1' is not a time"),
+    ("--warmup soon", "warm-up 'soon' is not a time"),
+    ("--warmup Auto", "warm-up 'Auto' is not a time"),
+    ("--allow tick-lost", "finding 'tick-lost' is not there to allow"),
+    ("--allow ticks-lost --allow all", "finding 'all' is not there to allow"),
     ("--drain-timeout 0", "drain time-out '0' is not above 0"),
     ("--symbols ,", "symbols ',' names none"),
     ("--symbols A,A", "symbol 'A' is named twice"),
@@ -156,6 +160,27 @@ def test_what_does_not_go_with_a_replay_is_told(
     run = call_latbench("run", "--source", source, *options.split(), cwd=tmp_path)
     name = options.split(maxsplit=1)[0]
     check_told(run, USAGE, "within the warm-up" if name == "--warmup" else f"{name} has no meaning")
+
+
+def test_a_finding_that_is_not_looked_for_is_told_with_the_nearest(
+    call_latbench: Caller, tmp_path: Path
+) -> None:
+    run = call_latbench("run", *BRIEF, "--allow", "tick-lost", cwd=tmp_path)
+    check_told(run, USAGE, "finding 'tick-lost' is not there to allow")
+    assert run.stderr.endswith("hint: did you mean ticks-lost?\n")
+    run = call_latbench("run", *BRIEF, "--allow", "everything", cwd=tmp_path)
+    assert "hint: there are nothing-measured, ticks-lost, " in run.stderr
+
+
+@pytest.mark.parametrize("more", [(), ("--duration", "5"), ("--speed", "max")])
+def test_a_replay_that_ends_has_no_warm_up_that_ends_by_itself(
+    more: tuple[str, ...], call_latbench: Caller, tmp_path: Path
+) -> None:
+    source = write_capture(tmp_path / "small.ws")
+    run = call_latbench("run", "--source", source, "--warmup", "auto", *more, cwd=tmp_path)
+    check_told(run, USAGE, "--warmup auto needs a source without end")
+    assert "hint: add --loop" in run.stderr
+    assert names(tmp_path) == {"small.ws"}
 
 
 CONFIGS = {

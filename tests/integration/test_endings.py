@@ -161,6 +161,44 @@ def test_a_killed_run_leaves_no_process_and_all_it_measured(path: Path) -> None:
     assert run_latbench("report", path, cwd=path.parent).code == 0
 
 
+def wait_in_open_warm_up(background: Background, path: Path) -> None:
+    """Until ticks have gone all the way that nobody knows to be measured or not."""
+    background.wait_for_phase("warm-up")
+    wait_until(lambda: recorded(path, "consumer") > 1500 * 64, what="1,500 ticks")
+
+
+OPEN = ("--warmup", "auto", "--tick-rate", "1000", "--drain-timeout", "2s")
+
+
+def check_nothing_measured(result: dict[str, Any]) -> None:
+    assert result["counts"]["sent"] > 1500
+    assert result["counts"]["measured"] == 0
+    codes = {finding["code"] for finding in result["findings"]}
+    assert "nothing-measured" in codes
+    # it had no end that could be judged
+    assert not codes & {"warmup-settled", "warmup-unsettled"}
+
+
+def test_a_run_killed_in_a_warm_up_without_end_has_measured_nothing(path: Path) -> None:
+    with start_latbench("run", *OPEN, "--output", path, cwd=path.parent) as background:
+        wait_in_open_warm_up(background, path)
+        background.signal(signal.SIGKILL)
+        assert background.process.wait(5) == -signal.SIGKILL
+        background.finish()
+    check_nothing_measured(spooled(path))
+
+
+def test_a_signal_in_a_warm_up_without_end_ends_it(path: Path) -> None:
+    with start_latbench("run", *OPEN, "--output", path, cwd=path.parent) as background:
+        wait_in_open_warm_up(background, path)
+        background.signal(signal.SIGINT)
+        run = background.finish(10)
+    rows = check_ended_early(run, path, 130, "interrupted")
+    assert {row["warmup"] for row in rows} == {True}
+    report = run_latbench("report", path, "--json", cwd=path.parent)
+    check_nothing_measured(report.result)
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_that_is_killed_ends_the_run_and_is_named(stage: str, path: Path) -> None:
     with start_latbench("run", *LONG, "--output", path, cwd=path.parent) as background:

@@ -11,10 +11,12 @@ from zlib import crc32
 import numpy as np
 import pytest
 
-from latbench.config import WS_ENGINES
+from latbench.clock import NS_PER_S
+from latbench.config import MAX_AUTO_WARMUP_NS, WS_ENGINES
 from latbench.pacing import Arrivals, offset_blocks
+from tests.captures import MESSAGES, write_capture
 from tests.cli import SHORT, cmdline, run_latbench, start_latbench
-from tests.runs import check_whole
+from tests.runs import check_whole, read_rows
 
 
 @pytest.mark.parametrize("engine", WS_ENGINES)
@@ -138,3 +140,59 @@ def test_the_relay_listens_on_any_address_of_the_machine(host: str, tmp_path: Pa
     more = ("--duration", "0.2", "--warmup", "0", "--ws-host", host, "--output", path)
     run = run_latbench("run", *more, cwd=tmp_path)
     assert len(check_whole(path, run)) == 200
+
+
+def test_a_warm_up_ends_by_itself_and_what_is_measured_is_as_long_as_asked_for(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "run.parquet"
+    options = ("--warmup", "auto", "--duration", "1.5", "--tick-rate", "400", "--json")
+    # a machine at its limit settles late, but at 2 min it is measured all the same
+    run = run_latbench("run", *options, "--output", path, cwd=tmp_path, timeout_s=200)
+    rows, result = check_whole(path, run), run.result
+    warmup_ns = result["warmup_ns"]
+    assert warmup_ns % NS_PER_S == 0
+    assert 11 * NS_PER_S <= warmup_ns <= MAX_AUTO_WARMUP_NS + 2 * NS_PER_S
+    begins_ns = result["start_ns"] + warmup_ns
+    assert [row["warmup"] for row in rows] == [row["due_ns"] < begins_ns for row in rows]
+    warm_up_ticks = warmup_ns * 400 // NS_PER_S
+    assert result["counts"]["warmup"] == warm_up_ticks
+    assert result["counts"]["measured"] == 600
+    assert len(rows) == warm_up_ticks + 600
+    assert result["measured_ns"] == pytest.approx(1.5 * NS_PER_S, rel=1e-6)
+    (found,) = {"warmup-settled", "warmup-unsettled"} & run.findings.keys()
+    assert run.findings[found]["values"] == {"waited": warmup_ns}
+    assert "until settled" in run.stderr
+    report = run_latbench("report", path, "--json", cwd=tmp_path)
+    assert report.stdout == run.stdout
+
+
+def test_a_finding_that_was_allowed_makes_no_run_invalid_and_the_file_remembers_it(
+    tmp_path: Path,
+) -> None:
+    large = b'{"product_id":"SKL-GBP","note":"%b"}' % (b"x" * 3_000)
+    lines = [b"1618677817.%d: " % i + (large if i == 4 else MESSAGES[2]) for i in range(10)]
+    source = ("--source", write_capture(tmp_path / "large.ws", lines), "--warmup", "0")
+    options = (*source, "--producer", "message.max.bytes=2000", "--drain-timeout", "2s")
+    run = run_latbench("run", *options, "--json", cwd=tmp_path)
+    assert run.code == 4, run.talk
+    assert run.findings["ticks-lost"]["allowed"] is False
+
+    # another finding than the one that makes it invalid does not help
+    run = run_latbench("run", *options, "--allow", "delivery-errors", "--json", cwd=tmp_path)
+    assert run.code == 4, run.talk
+    assert run.findings["delivery-errors"]["allowed"] is True
+
+    path = tmp_path / "run.parquet"
+    run = run_latbench("run", *options, "--allow", "ticks-lost", "--output", path, cwd=tmp_path)
+    assert run.code == 0, run.talk
+    (line,) = [line for line in run.stdout.splitlines() if "1 of 10 ticks never" in line]
+    assert "allowed" in line
+    report = run_latbench("report", path, cwd=tmp_path)
+    assert (report.code, report.stdout) == (0, run.stdout)
+    kept = run_latbench("report", path, "--json", cwd=tmp_path)
+    assert kept.result["config"]["allow"] == ["ticks-lost"]
+    assert kept.findings["ticks-lost"]["allowed"] is True
+    assert kept.findings["ticks-lost"]["severity"] == "invalid"
+    assert kept.result["lost_ranges"] == [[4, 4]]
+    assert [row["stall"] is None for row in read_rows(path)] == [seq == 4 for seq in range(10)]

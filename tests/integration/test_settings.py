@@ -15,7 +15,7 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_p
     file.write_text(
         'tick-rate = 100\nsymbols = ["FILE"]\ntopic = "from-file"\nseed = 5\nlinger = 2.5\n'
         'warmup = "100ms"\narrivals = "poisson"\nname = "from-file"\n'
-        '[producer]\nlinger.ms = 1\n"batch.size" = 100000\n'
+        'allow = ["ticks-lost", "reordered"]\n[producer]\nlinger.ms = 1\n"batch.size" = 100000\n'
     )
     environment = {
         "TICK_RATE": "200",
@@ -42,6 +42,8 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_p
     assert config["name"] == "from-file"
     assert config["producer"] == {"linger.ms": "1", "batch.size": "100000"}
     assert config["acks"] == "all"
+    assert config["allow"] == ["ticks-lost", "reordered"]
+    assert config["warmup_auto"] is False
     assert {row["symbol"] for row in rows} == {"ENV", "IRON"}
 
 
