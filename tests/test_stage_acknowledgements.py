@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import cast
 
+import pytest
 from confluent_kafka import KafkaError, Message, Producer
 
 from latbench.clock import monotonic_ns
-from latbench.recording import ACKS, AckCounter
+from latbench.control import Done, FromStage, Ready
+from latbench.plan import RelayPlan
+from latbench.recording import ACKS, RELAY, RINGS_OF_STAGE, AckCounter
+from latbench.stages import relay
 from latbench.stages.relay import Acknowledgements
 from tests.cli import wait_until
-from tests.stages import ListeningSupervisor, TwoEndedRing
+from tests.stages import RUN_ID, ListeningSupervisor, TwoEndedRing
 
 
 class FakeProducer:
@@ -83,3 +88,61 @@ def test_a_thread_takes_acknowledgements_until_it_is_stopped() -> None:
     wait_until(lambda: bench.producer.polls)
     bench.acks.stop()
     assert "acks" not in {thread.name for thread in threading.enumerate()}
+
+
+class SlowProducer:
+    """Answers late; keeps which threads it could hand answers to while it was flushed."""
+
+    def __init__(self, properties: dict[str, object]) -> None:
+        self.properties = properties
+        self.polled = threading.Event()
+        self.threads_at_flush: set[str] = set()
+        made.append(self)
+
+    def poll(self, timeout_s: float) -> int:
+        self.polled.set()
+        return int(threading.Event().wait(timeout_s))
+
+    def produce(self, *_: object, **__: object) -> None:
+        raise AssertionError("nothing comes in")
+
+    def flush(self, timeout_s: float) -> int:
+        self.threads_at_flush = {thread.name for thread in threading.enumerate()}
+        return 0
+
+
+made: list[SlowProducer] = []
+
+
+class StoppingSupervisor(ListeningSupervisor):
+    """Says stop once the relay is ready."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stop: Callable[[], object] = lambda: None
+
+    def on_stop(self, callback: Callable[[], object]) -> None:
+        self._stop = callback
+
+    def send(self, message: FromStage) -> None:
+        super().send(message)
+        if isinstance(message, Ready):
+            wait_until(made[-1].polled.is_set)
+            self._stop()
+
+
+def test_at_the_end_answers_are_handed_to_one_thread_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(relay, "Producer", SlowProducer)
+    rings = {name: TwoEndedRing(name).writer for name in RINGS_OF_STAGE[RELAY]}
+    plan = RelayPlan(
+        run_id=RUN_ID, host="127.0.0.1", port=0, ws_engine="picows", topic="ticks", producer={}
+    )
+    supervisor = StoppingSupervisor()
+    relay.run(plan, supervisor.as_supervisor(), rings)
+    (producer,) = made
+    assert "stats_cb" in producer.properties
+    assert producer.threads_at_flush
+    assert "acks" not in producer.threads_at_flush
+    assert isinstance(supervisor.heard[-1], Done)

@@ -67,8 +67,9 @@ async def _relay(plan: RelayPlan, supervisor: Supervisor, rings: dict[str, RingW
     supervisor.send(Ready(port=server.port, own_cost_ns=own_cost_ns))
     await stopping.wait()
     await server.close()
+    # flushing hands answers and statistics over as well: a ring has one writer at a time
+    await asyncio.to_thread(acks.stop)
     await asyncio.to_thread(producer.flush, _FLUSH_TIMEOUT_S)
-    acks.stop()
     supervisor.send(Done(ticks=forwarder.relayed))
 
 
