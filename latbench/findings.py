@@ -129,8 +129,7 @@ _PROSE: Final[Mapping[Code, str]] = {
     Code.CONSUMER_ERRORS: "the consumer reported {count} errors and went on",
     Code.CPU_STOLEN: "the hypervisor took {percent:.1f} % of the CPU time for other machines",
     Code.FEW_CPUS: (
-        "{cpus} CPUs for {processes} processes that each tick passes through: they wait for one "
-        "another"
+        "{cpus} for {processes} processes that each tick passes through: they wait for one another"
     ),
     Code.POWER_SAVING: (
         "the CPU governor is {governor}: clocks fall while nothing is due, and ticks pay for it"
@@ -172,6 +171,10 @@ def _times(value: float | str) -> object:
     return "once" if int(value) == 1 else f"{int(value):,} times"
 
 
+def _cpus(value: float | str) -> object:
+    return "1 CPU" if int(value) == 1 else f"{int(value)} CPUs"
+
+
 def _waited(value: float | str) -> object:
     return format_duration(round(int(value) / NS_PER_S) * NS_PER_S)
 
@@ -181,6 +184,7 @@ _FORMATS: Final[Mapping[str, Callable[[float | str], object]]] = {
     **dict.fromkeys(("duration", "first", "last", "hiccup", "latency", "late"), _latency),
     **dict.fromkeys(("achieved", "scheduled"), _rate),
     "times": _times,
+    "cpus": _cpus,
     "waited": _waited,
 }
 """How values are written, by their name; all others are written as they are."""

@@ -62,6 +62,11 @@ def test_a_drift_is_told_with_the_cause_that_its_direction_suggests() -> None:
     assert describe(rises).endswith(": it does not keep up, or it ages")
 
 
+def test_a_single_cpu_is_told_as_one() -> None:
+    found = Finding(code=Code.FEW_CPUS, values={"cpus": 1, "processes": 4})
+    assert describe(found).startswith("1 CPU for 4 processes ")
+
+
 @pytest.mark.parametrize("code", Code)
 def test_only_invalid_findings_make_figures_unbelievable(code: Code) -> None:
     result = make_result(findings=(make_finding(code),))
@@ -92,7 +97,7 @@ def test_a_finding_with_other_values_than_it_has_today_is_told_as_it_is(code: Co
 def test_a_finding_with_words_for_numbers_is_told_as_it_is() -> None:
     for code, (_, values) in CAUSES.items():
         words = dict.fromkeys(values, "many")
-        if values and code not in {Code.POWER_SAVING, Code.FEW_CPUS}:  # they take any
+        if values and code != Code.POWER_SAVING:  # which takes any word
             assert describe(Finding(code=code, values=dict(words))) == f"{code}: {words}"
 
 
