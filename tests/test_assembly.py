@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from latbench import assembly
 from latbench.assembly import BLOCK_TICKS, MISSING, TABLE_COLUMNS, Assembly, assemble
-from latbench.recording import ACKS, COLUMNS, CONSUMER, GENERATOR, RELAY
+from latbench.recording import ACKS, COLUMNS, CONSUMER, GENERATOR, RELAY, TICK_RINGS
 from latbench.ring import Rows
 from tests.rows import make_rows, make_stamps, without
 
@@ -70,7 +70,7 @@ def test_nearly_ordered_rings_of_many_chunks_are_joined_rightly(
 ) -> None:
     rng = np.random.default_rng(seed)
     rows = make_rows(make_stamps(1000))
-    for ring in COLUMNS:  # as retries and partitions shuffle them
+    for ring in TICK_RINGS:  # as retries and partitions shuffle them
         order = np.argsort(np.arange(1000) + rng.uniform(0, 30, 1000))
         rows[ring] = rows[ring][order][rng.random(1000) > 0.05]
     assert joined(rows, block, chunk) == join_plainly(rows)
