@@ -21,7 +21,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 from xml.etree import ElementTree as ET
@@ -73,9 +73,9 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@{host}:{controller_port}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
-advertised.listeners=PLAINTEXT://{host}:{port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}{more_listeners}
+advertised.listeners=PLAINTEXT://{host}:{port}{more_advertised}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{more_protocols}
 log.dirs={data}
 num.network.threads=2
 num.io.threads=2
@@ -170,8 +170,18 @@ class KafkaServer:
     it from the main thread: the kernel ends the JVM when the thread that started it ends.
     """
 
-    def __init__(self, port: int | None = None, *, jvm_flags: Sequence[str] = JVM_FLAGS) -> None:
+    def __init__(
+        self,
+        port: int | None = None,
+        *,
+        jvm_flags: Sequence[str] = JVM_FLAGS,
+        advertised: Mapping[str, int] | None = None,
+    ) -> None:
+        """`advertised`: more listeners by name, each with the port that it sends clients to."""
         self.port = free_port() if port is None else port
+        self.ports = {name: free_port() for name in advertised or {}}
+        """Where the listeners of `advertised` really are."""
+        self._advertised = dict(advertised or {})
         self.cluster_id = _random_cluster_id()
         self._controller_port = free_port()
         self._jvm_flags = tuple(jvm_flags)
@@ -241,6 +251,9 @@ class KafkaServer:
                 port=self.port,
                 controller_port=self._controller_port,
                 data=directory / "data",
+                more_listeners=_joined("{}://" + HOST + ":{}", self.ports),
+                more_advertised=_joined("{}://" + HOST + ":{}", self._advertised),
+                more_protocols=_joined("{}:PLAINTEXT", self.ports),
             )
         )
         command = [java, *TOOL_FLAGS, f"-Dlog4j2.configurationFile={directory}/log4j2.properties"]
@@ -326,6 +339,11 @@ class KafkaServer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _joined(pattern: str, ports: Mapping[str, int]) -> str:
+    """More items of a list that has some already."""
+    return "".join("," + pattern.format(name, port) for name, port in ports.items())
 
 
 def _random_cluster_id() -> str:

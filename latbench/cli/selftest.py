@@ -27,7 +27,7 @@ from latbench.errors import ExitCode, LatbenchError
 from latbench.findings import Severity, describe, severity
 from latbench.render.console import open_console
 from latbench.render.selftest import SelftestProgress, SelftestReport
-from latbench.result import RunStatus
+from latbench.result import RunStatus, Snapshot
 from latbench.selftest import (
     DEFAULT_STEP_NS,
     Proxies,
@@ -151,8 +151,14 @@ def _run(
         proxies = Proxies(config, turns, directory)
         afterwards.callback(proxies.close)
         afterwards.callback(progress.stop)
+
+        def observe(snapshot: Snapshot) -> None:
+            if failure := proxies.failure():  # Kafka's clients would try for ever to get through
+                raise failure
+            progress.update(snapshot)
+
         try:
-            outcome = supervise(assign(config, path), progress.update, proxies)
+            outcome = supervise(assign(config, path), observe, proxies)
         finally:
             # the run's own handlers are gone: a signal waits until everything is put away
             signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)

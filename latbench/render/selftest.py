@@ -52,7 +52,11 @@ class SelftestReport(Drawn):
         """At most 80 cells wide."""
         result = self._result
         embedded = result.broker.kind == "embedded"
-        broker = "the embedded broker" if embedded else f"Kafka {result.broker.version}"
+        broker = (
+            "the embedded broker"
+            if embedded
+            else f"Kafka {result.broker.version.partition(' (')[0]}"
+        )
         step = format_duration(result.step_ns)
         title = f"latbench selftest · {broker} · {result.ws_engine} · {step} a step"
         intro = (

@@ -50,7 +50,7 @@ async def _serve(plan: ProxyPlan, supervisor: Supervisor) -> None:
     if start is not None:
         delays.begin(start.start_ns)
         await asyncio.to_thread(supervisor.stopping.wait)
-    proxy.close()
+    await proxy.close()
     supervisor.send(Done())
 
 
@@ -82,6 +82,7 @@ class Proxy:
         self._servers: list[asyncio.Server] = []
         self._renamer = Renamer({})
         self._joining: set[asyncio.Task[None]] = set()
+        self._sides: set[_Side] = set()
 
     async def open(self) -> list[Address]:
         """Listen; the addresses in the order of the upstreams."""
@@ -94,14 +95,20 @@ class Proxy:
                 await loop.create_server(functools.partial(self._accept, upstream), sock=listener)
             )
         if self._plan.is_kafka:
-            # before anyone could connect: the loop has had no turn to accept in since
+            # nobody knows the addresses yet, so nobody has connected
             self._renamer = Renamer(dict(zip(self._plan.upstreams, addresses, strict=True)))
         return addresses
 
-    def close(self) -> None:
-        """Listen no more; connections end with the process."""
+    async def close(self) -> None:
+        """Listen no more, end all connections."""
         for server in self._servers:
             server.close()
+        for joining in self._joining:
+            joining.cancel()
+        for side in self._sides:
+            side.abort()
+        while self._sides:
+            await asyncio.sleep(0)
 
     def _accept(self, upstream: Address) -> _Side:
         """The lanes of a connection that has come in, and its connection to the upstream."""
@@ -116,12 +123,12 @@ class Proxy:
         joining = asyncio.get_running_loop().create_task(self._join(upstream, up, down))
         self._joining.add(joining)
         joining.add_done_callback(self._joining.discard)
-        return _Side(up, down)
+        return _Side(up, down, self._sides)
 
-    @staticmethod
-    async def _join(upstream: Address, up: Lane, down: Lane) -> None:
+    async def _join(self, upstream: Address, up: Lane, down: Lane) -> None:
+        loop = asyncio.get_running_loop()
         try:
-            await asyncio.get_running_loop().create_connection(lambda: _Side(down, up), *upstream)
+            await loop.create_connection(lambda: _Side(down, up, self._sides), *upstream)
         except OSError:
             down.end(lost=True)  # as the client would have seen it: a connection that closes
         else:
@@ -131,15 +138,22 @@ class Proxy:
 class _Side(asyncio.Protocol):
     """One of the two sockets of a connection: what it reads goes into the lane away from it."""
 
-    def __init__(self, away: Lane, here: Lane) -> None:
+    def __init__(self, away: Lane, here: Lane, alive: set[_Side]) -> None:
         self._away = away
         self._here = here
+        self._alive = alive
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         both_ways = cast("asyncio.Transport", transport)  # uvloop's own is no subclass of it
+        self._alive.add(self)
         self._here.sink = both_ways
         self._away.attach(both_ways)
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._here.sink is not None:
+            self._here.sink.abort()
 
     def data_received(self, data: bytes) -> None:
         self._away.take(data)
@@ -150,6 +164,7 @@ class _Side(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
+        self._alive.discard(self)
         self._away.end(lost=True)
         self._here.cut()
 
@@ -234,6 +249,8 @@ class Lane:
         self._regulate()
 
     def _put(self, due_ns: int, piece: bytes | None) -> None:
+        if self.ended:
+            return
         self._last_ns = due_ns = max(due_ns, self._last_ns)
         if self._is_open and not self._queue and due_ns <= monotonic_ns():
             self._pass_on(piece)
