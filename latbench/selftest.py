@@ -37,7 +37,7 @@ TICK_RATE_HZ: Final = 25
 waits for it: its hop would grow by more than the delay. So the longest delay and a round trip (2 ms
 on the embedded broker) must be over before the next tick, with room for a machine that stalls."""
 
-DEFAULT_STEP_NS: Final = 4 * NS_PER_S
+DEFAULT_STEP_NS: Final = 5 * NS_PER_S
 MIN_STEP_NS: Final = 2 * NS_PER_S
 MAX_STEP_NS: Final = 600 * NS_PER_S
 TURN_NS: Final = NS_PER_S // 2
@@ -104,7 +104,7 @@ def make_turns(step_ns: int, begins_ns: int = WARMUP_NS) -> tuple[Turn, ...]:
         raise UsageError(
             f"step of {format_duration(step_ns)} is not between {format_duration(MIN_STEP_NS)} "
             f"and {format_duration(MAX_STEP_NS)}",
-            "write --step 4s",
+            "write --step 5s",
         )
     rounds = max(step_ns // TURN_NS, MIN_ROUNDS)
     turn_ns = step_ns // rounds
@@ -395,6 +395,18 @@ class SelftestResult(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(shift for shift in self.shifts if shift.verdict is verdict)
 
     @property
+    def rows(self) -> tuple[Shift, ...]:
+        """The shifts of the hops that each delay lies in."""
+        own = {(place.name, hop) for place in PLACES for hop in place.own_hops}
+        return tuple(shift for shift in self.shifts if (shift.place, shift.hop) in own)
+
+    @property
     def agrees(self) -> bool:
-        """Whether all shifts are as injected, in a valid run."""
-        return not self.problems and len(self.of_verdict(Verdict.OK)) == len(self.shifts)
+        """Whether a valid run has measured what was injected.
+
+        Each hop that a delay lies in must be within what is allowed. Of all others none may be off
+        beyond doubt: those are 68 shifts, of totals that add up their parts' noise for the most
+        part, of which on a busy machine one or two are 10 µs beyond the allowed ones.
+        """
+        known = all(shift.verdict is Verdict.OK for shift in self.rows)
+        return known and not self.problems and not self.of_verdict(Verdict.OFF)

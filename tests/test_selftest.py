@@ -60,8 +60,8 @@ def test_turns_follow_each_other_and_share_the_time_alike(step_ns: int) -> None:
         assert step_ns - len(own) < total_ns <= step_ns
 
 
-def test_by_default_it_takes_less_than_a_minute() -> None:
-    assert make_turns(DEFAULT_STEP_NS)[-1].ends_ns <= 50 * NS_PER_S
+def test_by_default_it_takes_about_a_minute() -> None:
+    assert make_turns(DEFAULT_STEP_NS)[-1].ends_ns <= 62 * NS_PER_S
 
 
 def test_the_longest_delay_is_over_before_the_next_tick() -> None:
@@ -337,7 +337,7 @@ def test_a_report_has_a_row_for_each_hop_that_a_delay_lies_in() -> None:
         ("produce", "ack"),
         ("fetch", "kafka"),
     }
-    assert lines[-1] == "All 84 shifts agree: what goes in comes out."
+    assert lines[-1] == "All 16 rows agree: what goes in comes out."
     assert max(map(len, lines)) <= 80
 
 
@@ -355,6 +355,23 @@ def test_a_report_tells_noise_apart() -> None:
     text = " ".join(shown(result))
     assert "1 of 84 shifts can't be told from this machine's noise" in text
     assert "shifts are off" not in text
+
+
+@pytest.mark.parametrize(("uncertainty_us", "agrees"), [(50, True), (10, False)])
+def test_another_hop_is_against_it_only_beyond_doubt(uncertainty_us: int, agrees: bool) -> None:
+    shifts = [
+        msgspec.structs.replace(
+            shift,
+            measured_ns=shift.injected_ns + 220 * NS_PER_US,
+            uncertainty_ns=uncertainty_us * NS_PER_US,
+        )
+        if (shift.place, shift.hop, shift.delay_ns) == ("fetch", "end_to_end", NS_PER_MS)
+        else shift
+        for shift in a_result().shifts
+    ]
+    result = msgspec.structs.replace(a_result(), shifts=tuple(shifts))
+    assert result.agrees is agrees
+    assert ("All 16 rows agree" in " ".join(shown(result))) is agrees
 
 
 def test_a_run_that_is_no_measurement_does_not_agree() -> None:
@@ -406,7 +423,7 @@ def test_on_a_terminal_progress_is_one_line_that_goes_away() -> None:
     assert "\n" not in written
     assert "warm-up" in written
     assert "websocket 1 ms" in written
-    assert "48 s left" in written
+    assert "60 s left" in written
     assert written.endswith("\r\x1b[K")
 
 

@@ -77,9 +77,6 @@ class SelftestReport(Drawn):
     def _conclusion(self, width: int, ink: Ink) -> list[Line]:
         result = self._result
         total = len(result.shifts)
-        if result.agrees:
-            text = f"All {total} shifts agree: what goes in comes out."
-            return paragraph(text, width, ink, style="bold green")
         lines: list[Line] = []
         for problem in result.problems:
             lines += paragraph(problem, width, ink, style="bold red")
@@ -91,7 +88,10 @@ class SelftestReport(Drawn):
                 f"{len(noisy)} of {total} shifts can't be told from this machine's noise: "
                 f"{_listed(noisy)}."
             )
-            lines += paragraph(text, width, ink, style="bold yellow")
+            lines += paragraph(text, width, ink, style="yellow")
+        if result.agrees:
+            text = f"All {len(result.rows)} rows agree: what goes in comes out."
+            return [*lines, *paragraph(text, width, ink, style="bold green")]
         advice = (
             "Run it again while the machine has nothing else to do, or with a longer --step. If "
             "the same rows are off again, don't believe the figures of this pipeline."
