@@ -21,6 +21,7 @@ SATURATED: Final = 0.85
 """Of a CPU: a process busier than that queues what comes to it (M/D/1: the mean wait passes three
 service times)."""
 
+PINNABLE: Final = ("generator", "relay", "consumer")
 SLOW_NS: Final = NS_PER_MS
 """Waits shorter than the least linger that people use are not worth a setting. A warm broker on the
 same machine answers in 0.2 to 0.4 ms."""
@@ -56,8 +57,8 @@ _PROSE: Final[Mapping[Advice, str]] = {
         "lower the rate"
     ),
     Advice.SATURATED: (
-        "the {process} uses {percent:.0f} % of a CPU, so what comes to it queues: lower the rate, "
-        "or give it a CPU of its own with --pin"
+        "the {process}'s threads use {percent:.0f} % of a CPU, so what comes to it queues: lower "
+        "the rate, or give it a CPU of its own with --pin"
     ),
     Advice.GENERATOR: (
         "{held} of the total's {mean} is the generator being late: it does not get its CPU in "
@@ -107,7 +108,7 @@ def _piece(code: Advice, **values: float | str) -> Finding:
 
 def _of_processes(processes: tuple[ProcessFigures, ...]) -> Iterator[Finding]:
     for each in processes:
-        if each.cpu_share > SATURATED:
+        if each.process in PINNABLE and each.cpu_share > SATURATED:
             share = round(each.cpu_share * 100, 1)
             yield _piece(Advice.SATURATED, process=each.process, percent=share)
 

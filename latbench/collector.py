@@ -35,13 +35,24 @@ HISTORY_S: Final = 60
 _NOT_YET: Final = 1 << 62
 
 
+_STATISTICS_ROWS: Final = 256
+"""One comes a second."""
+
+
+def _rows_of(ring: str, tick_rows: int) -> int:
+    """How many rows a ring gets, where a ring of ticks gets `tick_rows`."""
+    if ring in TICK_RINGS:
+        return tick_rows
+    return MIN_ROWS if ring in HICCUPS.values() else _STATISTICS_ROWS
+
+
 class Rings:
     """The shared memory of all rings of a run."""
 
     def __init__(self, peak_rate_hz: float) -> None:
         rows = ring_rows(peak_rate_hz)
         self._descriptors = {
-            ring: create_memory(len(columns), rows if ring in TICK_RINGS else MIN_ROWS)
+            ring: create_memory(len(columns), _rows_of(ring, rows))
             for ring, columns in COLUMNS.items()
         }
         self.readers = {

@@ -156,7 +156,7 @@ class _Conclusion:
             achieved_hz=rate.achieved_hz,
             status=status,
             consumer_errors=tally.consumer_errors,
-            hiccups=hiccups if has_meters else None,
+            meters={each.process: each.hiccups for each in processes if each.hiccups is not None},
             machine=machine,
             drift=find_drift(self.seconds.whole_seconds()),
             warmup_ns=self.warmup_ns,

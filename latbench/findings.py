@@ -102,8 +102,8 @@ _PROSE: Final[Mapping[Code, str]] = {
         "its noise: {cause}"
     ),
     Code.HICCUPS: (
-        "the machine's own stalls reach {hiccup} at {percentile}, end_to_end {latency}: the tail "
-        "is the machine's as much as the pipeline's"
+        "the {process} woke {hiccup} late at {percentile}, of end_to_end's {latency}: the tail is "
+        "the machine's as much as the pipeline's"
     ),
     Code.GENERATOR_LATE: (
         "the generator was late by {late} at p99, of end_to_end's {latency}: the load was not as "

@@ -39,7 +39,7 @@ def make_evidence(**changes: Any) -> Evidence:
         scheduled_hz=5000.0,
         achieved_hz=5000.0,
         status=RunStatus.COMPLETE,
-        hiccups=make_hiccups(),
+        meters={"relay": make_hiccups()},
         machine=MachineFigures(busy=0.6, steal=0.004, iowait=0.02),
         drift=None,
         warmup_ns=2 * NS_PER_S,
@@ -83,8 +83,8 @@ CAUSES: Final[dict[Code, tuple[dict[str, Any], Values]]] = {
         {"first": 2_000_000, "last": 600_001},
     ),
     Code.HICCUPS: (
-        {"hiccups": with_percentiles("hiccup", p999=1_700_000)},
-        {"percentile": "p99.9", "hiccup": 1_700_000, "latency": 3_260_000},
+        {"meters": {"relay": with_percentiles("hiccup", p999=1_700_000)}},
+        {"process": "relay", "percentile": "p99.9", "hiccup": 1_700_000, "latency": 3_260_000},
     ),
     Code.GENERATOR_LATE: (
         {"hops": late_by(1_100_000)},

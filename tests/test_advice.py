@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from latbench import advice
 from latbench.advice import SATURATED, SLOW_NS, WORTH_SAYING, Advice, advise, describe
+from latbench.clock import NS_PER_S
 from latbench.config import MAX_SPEED
 from latbench.result import ClientFigures, Finding, HopSummary
 from latbench.tick import HOPS
@@ -85,7 +86,7 @@ CAUSES: dict[Advice, tuple[dict[str, Any], dict[str, Any], str]] = {
     Advice.SATURATED: (
         {"processes": (make_process("relay", cpu_ns=972 * MS, span_ns=1000 * MS),)},
         {"process": "relay", "percent": 97.2},
-        "the relay uses 97 % of a CPU",
+        "the relay's threads use 97 % of a CPU",
     ),
     Advice.GENERATOR: (
         {"hops": make_means(schedule=3.0, kafka=0.48)},
@@ -276,3 +277,11 @@ def test_nothing_is_said_to_hold_more_than_was_measured_and_the_largest_comes_fi
 def test_at_full_speed_no_generator_is_late() -> None:
     replay = make_config(source="feed.ws", speed=MAX_SPEED)
     assert advised(config=replay, hops=make_means(schedule=0.0, kafka=0.4)) == {}
+
+
+def test_what_can_not_be_pinned_is_not_told_to_be() -> None:
+    busy = tuple(
+        make_process(process=name, span_ns=NS_PER_S, cpu_ns=NS_PER_S)
+        for name in ("supervisor", "broker")
+    )
+    assert Advice.SATURATED not in advised(processes=busy)

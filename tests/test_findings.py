@@ -17,7 +17,7 @@ PROSE = {
     Code.NEGATIVE_LATENCY: "3,000 latencies of kafka are below zero",
     Code.WARMUP_UNSETTLED: "had not settled after a warm-up of 2 min 1 s",
     Code.LATENCY_DRIFTED: "from 2.00 ms in the first third to 600 µs in the last",
-    Code.HICCUPS: "reach 1.70 ms at p99.9, end_to_end 3.26 ms",
+    Code.HICCUPS: "the relay woke 1.70 ms late at p99.9, of end_to_end's 3.26 ms",
     Code.GENERATOR_LATE: "late by 1.10 ms at p99, of end_to_end's 1.31 ms",
     Code.CUT_OFF: "on their way: 1,000 of them stand as not consumed",
     Code.RATE_MISSED: "the rate was 4,900/s instead of 5,000/s (-2.00 %)",

@@ -61,7 +61,7 @@ def test_all_that_is_wrong_is_found_the_gravest_first() -> None:
             achieved_hz=5100.0,
             status=RunStatus.INTERRUPTED,
             consumer_errors=1,
-            hiccups=with_percentiles("hiccup", p99=8_000_000),
+            meters={"relay": with_percentiles("hiccup", p99=8_000_000)},
             machine=MachineFigures(busy=0.5, steal=0.4, iowait=0.0),
             drift=Drift(first_ns=1e6, last_ns=2e6),
             warmup_settled=False,
@@ -175,7 +175,7 @@ def test_hiccups_are_told_from_half_of_the_latency_on_at_the_highest_percentile_
 ) -> None:
     end_to_end = with_percentiles("end_to_end", p999=latency_p999)
     found = judged(
-        hiccups=with_percentiles("hiccup", p99=p99, p999=p999),
+        meters={"relay": with_percentiles("hiccup", p99=p99, p999=p999)},
         hops=tuple(end_to_end if hop.hop == "end_to_end" else hop for hop in make_hops()),
     )
     assert found.get(Code.HICCUPS, {}).get("percentile") == told
@@ -183,9 +183,9 @@ def test_hiccups_are_told_from_half_of_the_latency_on_at_the_highest_percentile_
 
 def test_without_meters_or_ticks_there_are_no_hiccups_to_tell() -> None:
     severe = with_percentiles("hiccup", p999=9_000_000)
-    assert judged(hiccups=None) == {}
-    assert Code.HICCUPS in judged(hiccups=severe)
-    assert judged(hiccups=severe, hops=hops_with("end_to_end", count=0)) == {}
+    assert judged(meters={}) == {}
+    assert Code.HICCUPS in judged(meters={"relay": severe})
+    assert judged(meters={"relay": severe}, hops=hops_with("end_to_end", count=0)) == {}
 
 
 @pytest.mark.parametrize(
@@ -303,3 +303,14 @@ def test_an_allowed_finding_is_still_found_and_marked(code: Code) -> None:
         (found,) = judge(make_evidence(**{**changes, "config": allowing}))
         assert (found.code, found.values, found.allowed) == (code, values, allowed)
         assert severity(found) is SEVERITY[code]
+
+
+def test_the_process_that_stalls_most_is_told_and_the_supervisor_is_on_no_ticks_way() -> None:
+    meters = {
+        "supervisor": with_percentiles("hiccup", p999=9_000_000),
+        "generator": with_percentiles("hiccup", p999=100_000),
+        "consumer": with_percentiles("hiccup", p999=2_500_000),
+    }
+    assert judged(meters=meters)[Code.HICCUPS]["process"] == "consumer"
+    del meters["consumer"]
+    assert Code.HICCUPS not in judged(meters=meters)
