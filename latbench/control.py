@@ -53,8 +53,6 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
 class Done(msgspec.Struct, frozen=True, tag="done"):
     """From a stage: all work is finished."""
 
-    ticks: int = 0
-
 
 class Said(msgspec.Struct, frozen=True, tag="said"):
     """From a stage: something that its user should see now."""

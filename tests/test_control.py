@@ -66,7 +66,7 @@ to_stage = st.one_of(
 )
 from_stage = st.one_of(
     st.builds(control.Ready, numbers, texts, numbers),
-    st.builds(control.Done, numbers),
+    st.builds(control.Done),
     st.builds(control.Said, texts),
     st.builds(control.Failed, texts, texts, numbers),
 )
@@ -150,9 +150,9 @@ def test_the_supervisors_words_arrive_over_its_own_end(messages: list[ToStage]) 
 def test_half_a_message_at_the_end_is_no_message() -> None:
     with pair() as (ours, theirs):
         supervisor = SupervisorEnd(ours)
-        theirs.sendall(b'{"type":"done","ticks":7}\n{"type":"done","ti')
+        theirs.sendall(b'{"type":"ready","port":7}\n{"type":"ready","po')
         theirs.close()
-        assert supervisor.receive() == [control.Done(7)]
+        assert supervisor.receive() == [control.Ready(port=7)]
         assert supervisor.receive() == []
 
 

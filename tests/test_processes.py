@@ -47,7 +47,7 @@ OBEDIENT = """
     end.send(Ready(port=5))
     while not isinstance(heard[-1], Stop):
         heard = hear()
-    end.send(Done(7))
+    end.send(Done())
 """
 DYING = "os.kill(os.getpid(), signal.SIGKILL)"
 FAILING = 'end.send(Failed("no " + stage, "mend it", 4)); hear(); sys.exit(4)'
@@ -101,7 +101,7 @@ def test_a_stage_goes_from_its_start_to_its_end(theatre: Theatre) -> None:
     relay.send(Stop())
     theatre.listen_until(lambda: relay.ended)
     theatre.crew.listen()
-    assert (relay.state, relay.done, relay.broken) == ("done", Done(7), False)
+    assert (relay.state, relay.done, relay.broken) == ("done", Done(), False)
     assert relay.describe_end() == "exit code 0"
     assert theatre.crew.failure() is None
 
@@ -115,11 +115,12 @@ def test_a_stage_gets_its_rings_and_nothing_else(theatre: Theatre) -> None:
             os.fstat({other})
         except OSError:
             end.send(Said("closed"))
-        end.send(Done(len(fds)))
+        end.send(Said(str(len(fds)) + " rings"))
+        end.send(Done())
     """
     stage = theatre.hire("relay", code, rings)
     said = theatre.listen_until(lambda: stage.done)
-    assert (said, stage.done) == (["closed"], Done(2))
+    assert said == ["closed", "2 rings"]
     for number, descriptor in enumerate(rings):
         assert RingReader(descriptor, 2).drain(last=True).tolist() == [[number, 42]]
     for descriptor in (*rings, other):
@@ -153,11 +154,11 @@ def test_a_stage_that_says_why_it_fails_is_quoted(theatre: Theatre) -> None:
 
 
 def test_the_last_words_of_a_stage_that_has_ended_are_not_missed(theatre: Theatre) -> None:
-    relay = theatre.hire("relay", 'end.send(Said("bye")); end.send(Done(3))')
+    relay = theatre.hire("relay", 'end.send(Said("bye")); end.send(Done())')
     relay.process.wait(30)
     assert theatre.crew.listen() == ["bye"]
     assert theatre.crew.listen() == []
-    assert (relay.state, relay.done) == ("done", Done(3))
+    assert (relay.state, relay.done) == ("done", Done())
 
 
 def test_a_death_is_blamed_before_a_complaint_and_the_nearest_to_the_broker_first(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any, cast
 
@@ -99,7 +100,6 @@ def test_a_tick_is_one_row_of_its_stamps_and_its_place() -> None:
             "offset": 41,
         }
     ]
-    assert bench.recorder.taken == 1
     assert not bench.counted()
 
 
@@ -107,7 +107,6 @@ def test_a_tick_that_comes_again_is_a_duplicate_and_no_second_row() -> None:
     bench = Bench()
     bench.take_ticks(0, 1, 1, 2, 0, 1)
     assert bench.recorded() == [0, 1, 2]
-    assert bench.recorder.taken == 3
     assert bench.counted() == {"DUPLICATES": 3}
 
 
@@ -140,7 +139,7 @@ def test_no_tick_of_a_billion_is_taken_for_one_that_shares_its_place() -> None:
 def test_a_tick_after_a_later_one_of_its_key_is_reordered(order: list[int], ids: list[int]) -> None:
     bench = BENCH
     already = bench.ring.count(ConsumerCounter.REORDERED)
-    base = bench.recorder.taken  # each example goes on where the last ended
+    base = next(BASES)  # each example goes on where the last ended
     latest = dict.fromkeys((None, b"TCS", b"NIFTY"), -1)
     expected = 0
     for place in order:
@@ -155,6 +154,7 @@ def test_a_tick_after_a_later_one_of_its_key_is_reordered(order: list[int], ids:
 
 BENCH = Bench()
 """One for all examples: its memory takes 10 ms to map."""
+BASES = itertools.count(0, 24)
 
 
 def test_a_duplicate_is_not_reordered_besides() -> None:

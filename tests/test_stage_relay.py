@@ -198,7 +198,6 @@ def test_with_a_full_queue_ticks_wait_in_order_and_reading_stops() -> None:
 
     asyncio.run(fill_then_free())
     assert bench.producer.sequence == list(range(13))
-    assert bench.forwarder.relayed == 13
     assert bench.ring.count(RelayCounter.BACKPRESSURE) == 1
     assert bench.ring.count(RelayCounter.BACKPRESSURE_NS) >= 5 * NS_PER_MS
     rows = bench.ring.rows()
@@ -228,7 +227,6 @@ def test_a_refused_tick_is_counted_and_named_and_the_next_one_goes_on() -> None:
     for seq in range(10):
         bench.forwarder.on_message(sent(seq, {"symbol": "TCS", "note": "x" * (seq % 2 * 500)}))
     assert bench.producer.sequence == [0, 2, 4, 6, 8]
-    assert bench.forwarder.relayed == 5
     assert bench.ring.count(RelayCounter.REFUSED) == 5
     assert [row["seq"] for row in bench.ring.rows()] == list(range(10))
     assert len(bench.supervisor.said) == 3

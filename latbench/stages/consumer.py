@@ -56,7 +56,7 @@ def run(plan: StagePlan, supervisor: Supervisor, rings: dict[str, RingWriter]) -
             for message in rest:
                 take(message, consumed_ns)
     consumer.close()
-    supervisor.send(Done(ticks=recorder.taken))
+    supervisor.send(Done())
 
 
 def _own_cost_ns(run_id: str, supervisor: Supervisor) -> int:
@@ -89,7 +89,6 @@ class Recorder:
     """Tells ticks of this run from everything else and records each once."""
 
     def __init__(self, run_id: str, ring: RingWriter, supervisor: Supervisor) -> None:
-        self.taken = 0
         self._run_id = run_id
         self._push = ring.push
         self._counters = ring.counters
@@ -134,7 +133,6 @@ class Recorder:
             message.partition(),
             message.offset(),
         )
-        self.taken += 1
 
     def _set_aside(self, message: Message) -> None:
         """An error event of the client, or a record without a value (a tombstone)."""

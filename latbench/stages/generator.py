@@ -45,17 +45,16 @@ async def _generate(plan: GeneratorPlan, supervisor: Supervisor, ring: RingWrite
     link = await connect(plan.ws_engine, plan.url)
     supervisor.send(Ready(own_cost_ns=own_cost.of_generator(plan.run_id)))
     start = await asyncio.to_thread(supervisor.wait_start)
-    sent = 0
     if start is not None:
-        sent = await _send_all(plan, supervisor, ring, link, start)
+        await _send_all(plan, supervisor, ring, link, start)
     await link.close()
-    supervisor.send(Done(ticks=sent))
+    supervisor.send(Done())
     await asyncio.to_thread(supervisor.stopping.wait)
 
 
 async def _send_all(
     plan: GeneratorPlan, supervisor: Supervisor, ring: RingWriter, link: Link, start: Start
-) -> int:
+) -> None:
     unpaced = isinstance(plan.source, ReplaySource) and plan.source.speed == MAX_SPEED
     blocks = tick_blocks(plan.source, start.start_ns, start.anchor, plan.horizon_ns)
     with Prefetcher(blocks) as prefetcher:
@@ -68,7 +67,6 @@ async def _send_all(
             await sender.run()
         finally:
             sender.close()
-        return sender.sent
 
 
 class Sender:

@@ -70,7 +70,7 @@ async def _relay(plan: RelayPlan, supervisor: Supervisor, rings: dict[str, RingW
     # flushing hands answers and statistics over as well: a ring has one writer at a time
     await asyncio.to_thread(acks.stop)
     await asyncio.to_thread(producer.flush, _FLUSH_TIMEOUT_S)
-    supervisor.send(Done(ticks=forwarder.relayed))
+    supervisor.send(Done())
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -112,7 +112,6 @@ class Forwarder:
         on_delivery: OnDelivery,
         supervisor: Supervisor,
     ) -> None:
-        self.relayed = 0
         self._run_id = plan.run_id
         self._topic = plan.topic
         self._partitions = plan.partitions
@@ -161,8 +160,6 @@ class Forwarder:
         except KafkaException as error:
             if ours:
                 self._refuse(seq, len(value), error)
-        else:
-            self.relayed += 1
         if ours:  # another client's tick is relayed as well, but is no tick of this run
             self._push(seq, relay_in_ns, relay_out_ns)
         # a broadcast to subscribers goes here: after the producer has the tick
