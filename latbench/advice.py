@@ -11,17 +11,17 @@ from typing import Final
 
 from latbench.clock import NS_PER_MS
 from latbench.config import RunConfig
-from latbench.result import ClientFigures, Finding, HopSummary, ProcessFigures
+from latbench.result import ClientFigures, Counts, Finding, HopSummary, ProcessFigures
 from latbench.tick import HOP_BY_NAME, PARTS
 from latbench.units import format_latency
 
 WORTH_SAYING: Final = 0.2
 """Of the mean of `end_to_end` (or of the hop): less is not worth anybody's time."""
 SATURATED: Final = 0.85
-"""Of a CPU: a process busier than that queues what comes to it (M/D/1: the mean wait passes three
-service times)."""
+"""Of a CPU: a process busier than that queues what comes to it (M/D/1: the mean wait is
+nearly three service times)."""
 
-PINNABLE: Final = ("generator", "relay", "consumer")
+STAGES: Final = ("generator", "relay", "consumer")
 SLOW_NS: Final = NS_PER_MS
 """Waits shorter than the least linger that people use are not worth a setting. A warm broker on the
 same machine answers in 0.2 to 0.4 ms."""
@@ -32,6 +32,7 @@ class Advice(enum.StrEnum):
 
     LINGER = "linger-holds-ticks"
     QUEUE = "ticks-wait-for-the-request-before"
+    QUEUE_WITH_LINGER = "ticks-wait-in-spite-of-linger"
     BROKER = "broker-answers-slowly"
     THROTTLE = "broker-throttles"
     SATURATED = "process-saturated"
@@ -45,8 +46,12 @@ _PROSE: Final[Mapping[Advice, str]] = {
         "--linger saves up to that, for more requests"
     ),
     Advice.QUEUE: (
-        "each tick waits {held} of the {hop} hop's {mean} in the producer, for the request before "
-        "it to be answered ({ack}): --linger 1 makes fewer requests"
+        "each tick waits {held} of the {hop} hop's {mean} in the producer, until requests before "
+        "it are answered ({ack} each): --linger 1 makes fewer requests"
+    ),
+    Advice.QUEUE_WITH_LINGER: (
+        "each tick waits {held} of the {hop} hop's {mean} in the producer beyond its linger, until "
+        "requests before it are answered ({ack} each): a lower rate, or a faster broker"
     ),
     Advice.BROKER: (
         "the broker takes {held} to answer a produce request, of the {hop} hop's {mean}: look at "
@@ -57,12 +62,12 @@ _PROSE: Final[Mapping[Advice, str]] = {
         "lower the rate"
     ),
     Advice.SATURATED: (
-        "the {process}'s threads use {percent:.0f} % of a CPU, so what comes to it queues: lower "
-        "the rate, or give it a CPU of its own with --pin"
+        "the {process}'s threads use {percent:.0f} % of a CPU, so what comes to it may queue: "
+        "lower the rate; --linger spares the relay requests"
     ),
     Advice.GENERATOR: (
         "{held} of the total's {mean} is the generator being late: it does not get its CPU in "
-        "time; free one, or --pin"
+        "time; free one, or lower the rate"
     ),
     Advice.MOCK_FETCH: (
         "{held} of the total's {mean} is the mock broker's fetch cycle: only a Kafka tells more "
@@ -92,12 +97,15 @@ def advise(
     hops: tuple[HopSummary, ...],
     client: ClientFigures | None,
     processes: tuple[ProcessFigures, ...],
+    counts: Counts,
 ) -> tuple[Finding, ...]:
     """What would make the run's latency lower, the largest part first."""
+    if config.delays_injected:  # by latbench itself
+        return ()
     means = {summary.hop: summary.mean_ns for summary in hops if summary.count}
     if not means.get("end_to_end"):
         return ()
-    found = [*_of_parts(config, means, client), *_of_client(config, means, client)]
+    found = [*_of_parts(config, means, client, counts), *_of_client(config, means, client)]
     found.sort(key=lambda piece: -float(piece.values["held"]))
     return (*_of_processes(processes), *found)
 
@@ -108,13 +116,13 @@ def _piece(code: Advice, **values: float | str) -> Finding:
 
 def _of_processes(processes: tuple[ProcessFigures, ...]) -> Iterator[Finding]:
     for each in processes:
-        if each.process in PINNABLE and each.cpu_share > SATURATED:
+        if each.process in STAGES and each.cpu_share > SATURATED:
             share = round(each.cpu_share * 100, 1)
             yield _piece(Advice.SATURATED, process=each.process, percent=share)
 
 
 def _of_parts(
-    config: RunConfig, means: Mapping[str, float], client: ClientFigures | None
+    config: RunConfig, means: Mapping[str, float], client: ClientFigures | None, counts: Counts
 ) -> Iterator[Finding]:
     total_ns = means["end_to_end"]
     largest = max((hop.name for hop in PARTS), key=lambda name: means.get(name, 0.0))
@@ -124,18 +132,10 @@ def _of_parts(
         held_ns -= (client.queue_mean_ns or 0.0) + (client.send_mean_ns or 0.0)
     if held_ns < WORTH_SAYING * total_ns:
         return
-    if largest == "schedule":
+    if largest == "schedule" and not counts.generator_backpressure:  # else the relay held it up
         yield _piece(Advice.GENERATOR, held=held_ns, mean=total_ns)
     elif largest == "kafka" and config.is_embedded:
         yield _piece(Advice.MOCK_FETCH, held=held_ns, mean=total_ns)
-
-
-def _linger_ms(config: RunConfig) -> float:
-    """What the producer's linger was in the end: `--producer` wins over `--linger`."""
-    for name in ("linger.ms", "queue.buffering.max.ms"):
-        if name in config.producer:
-            return float(config.producer[name])
-    return config.linger_ms
 
 
 def _of_client(
@@ -147,7 +147,7 @@ def _of_client(
     worth_ns = WORTH_SAYING * kafka_ns
     hop = HOP_BY_NAME["kafka"].name
     queue_ns, ack_ns = client.queue_mean_ns or 0.0, client.ack_mean_ns or 0.0
-    linger_ms = _linger_ms(config)
+    linger_ms = config.effective_linger_ms
     lingered_ns = min(linger_ms * NS_PER_MS, queue_ns)
     # librdkafka counts linger and a part of the wait for the request in flight as one; the rest of
     # that wait is before the socket
@@ -155,7 +155,8 @@ def _of_client(
     if lingered_ns > worth_ns:
         yield _piece(Advice.LINGER, linger_ms=linger_ms, held=lingered_ns, hop=hop, mean=kafka_ns)
     if waited_ns > max(worth_ns, SLOW_NS):
-        yield _piece(Advice.QUEUE, held=waited_ns, hop=hop, mean=kafka_ns, ack=ack_ns)
+        code = Advice.QUEUE if linger_ms < 1 else Advice.QUEUE_WITH_LINGER
+        yield _piece(code, held=waited_ns, hop=hop, mean=kafka_ns, ack=ack_ns)
     if ack_ns > max(worth_ns, SLOW_NS) and not config.is_embedded:
         yield _piece(Advice.BROKER, held=ack_ns, hop=hop, mean=kafka_ns)
     throttled_ns = client.throttle_mean_ns or 0.0

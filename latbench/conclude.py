@@ -29,7 +29,7 @@ from latbench.settling import find_drift
 from latbench.spool import ROW_FILES, SpoolReader, Tally
 from latbench.stalls import Mask, Stalls, StallTally, hiccup_histogram
 from latbench.store import ResultWriter, Samples
-from latbench.usage import machine_figures, process_figures
+from latbench.usage import machine_figures, process_figures, thinned
 
 
 def conclude(
@@ -37,7 +37,8 @@ def conclude(
 ) -> RunResult:
     """The result of the run that left `spool`; also written to `output` when that is given.
 
-    Memory is bounded by a block of ticks, whatever the run's length. The file appears under its
+    Memory is bounded by a block of ticks, whatever the run's length, and by the samples of once a
+    second. The file appears under its
     name only when it is whole.
     """
     temporary = spool.path / "result.parquet"
@@ -81,9 +82,10 @@ class _Conclusion:
         self.stalled, self.seconds = StallTally(), SecondMedians(self.from_ns)
         self.counts, self.lost = _Counter(), LostRanges()
         self.hiccups = Histogram()
+        self.has_meters = any(len(self.rows[ring]) for ring in HICCUPS.values())
 
-    def add(self, table: TickTable) -> tuple[Mask, Mask]:
-        """Take ticks; which of them belong to the warm-up, and which overlap a stall."""
+    def add(self, table: TickTable) -> tuple[Mask, Mask | None]:
+        """Take ticks; which of them belong to the warm-up, and which overlap a stall if known."""
         columns = table.columns
         measured = columns["due_ns"] >= self.from_ns
         stalled = self.stalls.overlap(columns)
@@ -99,7 +101,7 @@ class _Conclusion:
         self.lost.add(table)
         for name in ("sent_ns", "consumed_ns"):
             self.to_ns = max(self.to_ns, int(stamps[name].max(initial=0)))
-        return ~measured, stalled
+        return ~measured, stalled if self.has_meters else None
 
     @property
     def histograms(self) -> dict[str, Histogram]:
@@ -110,13 +112,12 @@ class _Conclusion:
         """What was sampled once a second, as the file keeps it."""
         names = (USAGE, MACHINE, PRODUCER_STATISTICS, CONSUMER_STATISTICS)
         return {
-            name: {
-                column: self._all(name)[:, number] for number, column in enumerate(ROW_FILES[name])
-            }
+            name: dict(zip(ROW_FILES[name], thinned(self._all(name)).T.copy(), strict=True))
             for name in names
         }
 
     def _all(self, name: str) -> Rows:
+        """A table of samples: of a day 35 MB at the most, where ticks are a thousand times that."""
         rows = self.rows[name]
         return rows[: len(rows)]
 
@@ -189,7 +190,7 @@ class _Conclusion:
             own_cost_ns=preface.own_cost_ns,
             lost_ranges=self.lost.ranges,
             lost_range_count=self.lost.count,
-            advice=advise(config, summaries, client, processes),
+            advice=advise(config, summaries, client, processes, counts),
         )
 
 

@@ -74,6 +74,8 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ""
     warmup_auto: bool = False
     """The warm-up goes on until the latency has settled, `warmup_ns` at most."""
+    delays_injected: bool = False
+    """By `latbench selftest`."""
     hiccups: bool = True
     """Whether every process has a hiccup meter."""
     allow: tuple[str, ...] = ()
@@ -88,6 +90,14 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     def is_embedded(self) -> bool:
         """Whether latbench brings the broker."""
         return self.broker == EMBEDDED
+
+    @property
+    def effective_linger_ms(self) -> float:
+        """What the producer's linger is in the end: `--producer` wins over `--linger`."""
+        for name in ("linger.ms", "queue.buffering.max.ms"):
+            if name in self.producer:
+                return float(self.producer[name])
+        return self.linger_ms
 
     @property
     def as_fast_as_possible(self) -> bool:

@@ -55,6 +55,7 @@ class Code(enum.StrEnum):
     SOURCE_SKIPPED = "source-skipped"
     NO_SCHEDULE = "no-schedule"
     EMBEDDED_BROKER = "embedded-broker"
+    DELAYS_INJECTED = "delays-injected"
 
 
 SEVERITY: Final[Mapping[Code, Severity]] = {
@@ -85,12 +86,13 @@ SEVERITY: Final[Mapping[Code, Severity]] = {
     Code.SOURCE_SKIPPED: Severity.INFO,
     Code.NO_SCHEDULE: Severity.INFO,
     Code.EMBEDDED_BROKER: Severity.INFO,
+    Code.DELAYS_INJECTED: Severity.WARNING,
 }
 
 _PROSE: Final[Mapping[Code, str]] = {
     Code.NOTHING_MEASURED: "no tick was measured: the run ended in its warm-up",
     Code.TICKS_LOST: (
-        "{lost} of {sent} ticks never reached the consumer: the percentiles lack the slowest"
+        "{lost} of {sent} ticks never reached the consumer, and no percentile has them"
     ),
     Code.RING_OVERRUN: "{rows} rows found their ring full: the supervisor did not keep up",
     Code.NEGATIVE_LATENCY: "{count} latencies of {hop} are below zero: two clocks disagree",
@@ -102,8 +104,8 @@ _PROSE: Final[Mapping[Code, str]] = {
         "its noise: {cause}"
     ),
     Code.HICCUPS: (
-        "the {process} woke {hiccup} late at {percentile}, of end_to_end's {latency}: the tail is "
-        "the machine's as much as the pipeline's"
+        "the {process} woke {hiccup} late at {percentile}, of end_to_end's {latency}: stalls, of "
+        "the machine or for want of a CPU, are as large as the tail"
     ),
     Code.GENERATOR_LATE: (
         "the generator was late by {late} at p99, of end_to_end's {latency}: the load was not as "
@@ -143,6 +145,9 @@ _PROSE: Final[Mapping[Code, str]] = {
     Code.NO_SCHEDULE: (
         "at --speed max nothing is due: latency counts from sending, so the generator's own "
         "lateness does not show"
+    ),
+    Code.DELAYS_INJECTED: (
+        "`latbench selftest` held ticks up by known delays: these are not the pipeline's figures"
     ),
     Code.EMBEDDED_BROKER: (
         "the kafka hop is librdkafka's mock cluster, not Kafka: it tests the pipeline; for "

@@ -91,10 +91,14 @@ def _finding(code: Code, **values: float | str) -> Finding:
 def _of_counts(counts: Counts, status: RunStatus, consumer_errors: int) -> Iterator[Finding]:
     if not counts.measured:
         yield Finding(code=Code.NOTHING_MEASURED)
-    if counts.lost and status in {RunStatus.RECOVERED, RunStatus.RUNNING}:
-        yield _finding(Code.CUT_OFF, lost=counts.lost)
-    elif counts.lost:
-        yield _finding(Code.TICKS_LOST, lost=counts.lost, sent=counts.sent)
+    cut_off = 0
+    if status in {RunStatus.RECOVERED, RunStatus.RUNNING}:
+        # those that the producer gave up were not on their way
+        cut_off = max(counts.lost - counts.delivery_errors, 0)
+    if cut_off:
+        yield _finding(Code.CUT_OFF, lost=cut_off)
+    if counts.lost > cut_off:
+        yield _finding(Code.TICKS_LOST, lost=counts.lost - cut_off, sent=counts.sent)
     if counts.ring_overruns:
         yield _finding(Code.RING_OVERRUN, rows=counts.ring_overruns)
     for code, count in (
@@ -235,5 +239,7 @@ def _of_samples(evidence: Evidence) -> Iterator[Finding]:
 def _of_setting(config: RunConfig, broker: BrokerFacts) -> Iterator[Finding]:
     if config.as_fast_as_possible:
         yield Finding(code=Code.NO_SCHEDULE)
+    if config.delays_injected:
+        yield _finding(Code.DELAYS_INJECTED)
     if broker.kind == "embedded":
         yield Finding(code=Code.EMBEDDED_BROKER)

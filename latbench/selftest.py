@@ -137,6 +137,7 @@ def selftest_config(config: RunConfig, turns: Sequence[Turn]) -> RunConfig:
         warmup_ns=turns[0].begins_ns,
         duration_ns=turns[-1].ends_ns - turns[0].begins_ns,
         name="selftest",
+        delays_injected=True,
     )
 
 

@@ -129,7 +129,13 @@ class SpoolWriter:
             with contextlib.suppress(OSError):  # a part of a row would shift all that come after it
                 file.truncate(file.tell() - file.tell() % rows[:1].nbytes)
                 file.seek(0, os.SEEK_END)
-            raise _cannot_write(self.path, error) from None
+            raise self._kept(error) from None
+
+    def _kept(self, error: OSError) -> LatbenchError:
+        """What is told when the room runs out in the middle of a run."""
+        told = _cannot_write(self.path, error)
+        told.hint = f"make room; what was measured is kept: latbench report {self.path}"
+        return told
 
     def _replace(self, name: str, content: bytes) -> None:
         """Write a file whole: a reader sees the old or the new one, never a part."""

@@ -17,7 +17,7 @@ from latbench.ring import Rows, RowSequence
 from latbench.tick import HOP_BY_NAME
 
 STALL_NS: Final = NS_PER_MS
-"""A wake-up this late is a stall: as long as the meter sleeps, and ten times what the interpreter
+"""A wake-up this late is a stall: as long as the meter sleeps, and five times what the interpreter
 may hold its thread up."""
 
 IN_HANDS_OF: Final[Mapping[str, tuple[str, str]]] = {

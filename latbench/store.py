@@ -79,8 +79,8 @@ class ResultWriter:
                 write_statistics=True,
             )
 
-    def write(self, table: TickTable, warmup: Mask, stalled: Mask) -> None:
-        """Add ticks; `warmup`: which of them are not measured, `stalled`: which overlap a stall."""
+    def write(self, table: TickTable, warmup: Mask, stalled: Mask | None) -> None:
+        """Add ticks; `warmup`: which are not measured; `stalled`: which overlap one, if known."""
         columns = table.columns
         arrays = []
         for field in SCHEMA:
@@ -92,7 +92,10 @@ class ResultWriter:
             elif field.name == "warmup":
                 arrays.append(pa.array(warmup))
             elif field.name == "stall":
-                arrays.append(pa.array(stalled, mask=columns["consumed_ns"] == MISSING))
+                if stalled is None:
+                    arrays.append(pa.nulls(len(table), pa.bool_()))
+                else:
+                    arrays.append(pa.array(stalled, mask=columns["consumed_ns"] == MISSING))
             else:
                 values = columns[field.name]
                 nulls = values == MISSING if field.nullable else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from latbench.recording import PROCESSES, SAMPLED, USAGE
 from latbench.result import MachineFigures, ProcessFigures
 from latbench.ring import Rows
 
+MAX_MOMENTS: Final = 6 * 3600
 _COLUMN = {name: number for number, name in enumerate(SAMPLED[USAGE])}
 _COUNTERS = (
     "cpu_ns",
@@ -71,6 +73,17 @@ def machine_figures(machine: Rows, from_ns: int, to_ns: int) -> MachineFigures |
     busy, idle, iowait, steal = np.maximum(rows[-1, 1:] - rows[0, 1:], 0).tolist()
     total = max(busy + idle + iowait + steal, 1)
     return MachineFigures(busy=busy / total, steal=steal / total, iowait=iowait / total)
+
+
+def thinned(rows: Rows) -> Rows:
+    """The rows of at most `MAX_MOMENTS` moments (first column), every so many of them.
+
+    A day has 86,400 seconds; all of them in a file's footer would make it slow to open.
+    """
+    moments = np.unique(rows[:, 0])
+    if moments.size <= MAX_MOMENTS:
+        return rows
+    return rows[np.isin(rows[:, 0], moments[:: -(-moments.size // MAX_MOMENTS)])]
 
 
 def within(rows: Rows, from_ns: int, to_ns: int) -> Rows:

@@ -135,5 +135,6 @@ CAUSES: Final[dict[Code, tuple[dict[str, Any], Values]]] = {
     ),
     Code.SOURCE_SKIPPED: ({"counts": make_counts(source_skipped=1006)}, {"count": 1006}),
     Code.NO_SCHEDULE: ({"config": REPLAY}, {}),
+    Code.DELAYS_INJECTED: ({"config": make_config(delays_injected=True)}, {}),
     Code.EMBEDDED_BROKER: ({"broker": make_broker(embedded=True)}, {}),
 }

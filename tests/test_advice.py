@@ -14,7 +14,7 @@ from latbench.clock import NS_PER_S
 from latbench.config import MAX_SPEED
 from latbench.result import ClientFigures, Finding, HopSummary
 from latbench.tick import HOPS
-from tests.results import make_config, make_hop, make_process, make_processes
+from tests.results import make_config, make_counts, make_hop, make_process, make_processes
 
 EMBEDDED = make_config(broker="embedded")
 MS = 1_000_000
@@ -45,6 +45,7 @@ def advised(**changes: Any) -> dict[str, dict[str, Any]]:
         "hops": make_means(kafka=0.4),
         "client": make_client(),
         "processes": make_processes(),
+        "counts": make_counts(),
     }
     pieces = advise(**{**given, **changes})
     assert len({(piece.code, piece.values.get("process")) for piece in pieces}) == len(pieces)
@@ -70,8 +71,19 @@ CAUSES: dict[Advice, tuple[dict[str, Any], dict[str, Any], str]] = {
             ),
         },
         {"held": 2.5 * MS, "hop": "kafka", "mean": 9.0 * MS, "ack": 1.7 * MS},
-        "waits 2.50 ms of the kafka hop's 9.00 ms in the producer, for the request before it to be "
-        "answered (1.70 ms)",
+        "waits 2.50 ms of the kafka hop's 9.00 ms in the producer, until requests before it are "
+        "answered (1.70 ms each): --linger 1 makes fewer",
+    ),
+    Advice.QUEUE_WITH_LINGER: (
+        {
+            "config": make_config(linger_ms=1.0),
+            "hops": make_means(kafka=30.0),
+            "client": make_client(
+                queue_mean_ns=9.0 * MS, send_mean_ns=0.5 * MS, ack_mean_ns=1.7 * MS
+            ),
+        },
+        {"held": 8.5 * MS, "hop": "kafka", "mean": 30.0 * MS, "ack": 1.7 * MS},
+        "waits 8.50 ms of the kafka hop's 30.0 ms in the producer beyond its linger",
     ),
     Advice.BROKER: (
         {"hops": make_means(kafka=9.0), "client": make_client(ack_mean_ns=7.0 * MS)},
@@ -285,3 +297,15 @@ def test_what_can_not_be_pinned_is_not_told_to_be() -> None:
         for name in ("supervisor", "broker")
     )
     assert Advice.SATURATED not in advised(processes=busy)
+
+
+def test_a_generator_that_the_relay_held_up_is_not_blamed() -> None:
+    late = {"hops": make_means(schedule=3.0, kafka=0.48)}
+    held_up = make_counts(generator_backpressure=3, generator_backpressure_ns=2_000_000_000)
+    assert list(advised(**late)) == [Advice.GENERATOR]
+    assert advised(**late, counts=held_up) == {}
+
+
+def test_nothing_is_advised_about_delays_that_latbench_put_in_itself() -> None:
+    config = make_config(broker="embedded", delays_injected=True)
+    assert advised(config=config, hops=make_means(kafka=25.0)) == {}

@@ -70,6 +70,7 @@ def test_all_that_is_wrong_is_found_the_gravest_first() -> None:
     assert {one.code for one in found} == set(Code) - {
         # these exclude, or are excluded by, some of the others
         Code.CUT_OFF, Code.NO_SCHEDULE, Code.NOTHING_MEASURED, Code.WARMUP_SETTLED,
+        Code.DELAYS_INJECTED,
         # of hops, see below
         Code.NEGATIVE_LATENCY, Code.LATENCY_OUT_OF_RANGE,
     }  # fmt: skip
@@ -107,10 +108,13 @@ def test_what_is_found_is_exactly_what_the_counts_say(
     expected: dict[str, dict[str, int]] = {
         COUNTED[name]: {"count": count} for name, count in counts.items() if count
     }
-    if lost and status in {RunStatus.RECOVERED, RunStatus.RUNNING}:
-        expected[Code.CUT_OFF] = {"lost": lost}
-    elif lost:
-        expected[Code.TICKS_LOST] = {"lost": lost, "sent": 1_510_000}
+    on_their_way = 0
+    if status in {RunStatus.RECOVERED, RunStatus.RUNNING}:
+        on_their_way = max(lost - counts["delivery_errors"], 0)
+    if on_their_way:
+        expected[Code.CUT_OFF] = {"lost": on_their_way}
+    if lost > on_their_way:
+        expected[Code.TICKS_LOST] = {"lost": lost - on_their_way, "sent": 1_510_000}
     assert judged(counts=make_counts(lost=lost, **counts), status=status) == expected
 
 
@@ -314,3 +318,13 @@ def test_the_process_that_stalls_most_is_told_and_the_supervisor_is_on_no_ticks_
     assert judged(meters=meters)[Code.HICCUPS]["process"] == "consumer"
     del meters["consumer"]
     assert Code.HICCUPS not in judged(meters=meters)
+
+
+def test_ticks_that_the_producer_gave_up_are_lost_however_the_run_ended() -> None:
+    counts = make_counts(lost=1000, sent=9000, delivery_errors=300)
+    found = judged(counts=counts, status=RunStatus.RECOVERED)
+    assert found[Code.CUT_OFF] == {"lost": 700}
+    assert found[Code.TICKS_LOST] == {"lost": 300, "sent": 9000}
+    found = judged(counts=counts, status=RunStatus.COMPLETE)
+    assert Code.CUT_OFF not in found
+    assert found[Code.TICKS_LOST]["lost"] == 1000

@@ -12,7 +12,7 @@ from latbench.histogram import Histogram
 from latbench.recording import MACHINE, PROCESSES, SAMPLED, USAGE
 from latbench.result import MachineFigures
 from latbench.ring import Rows
-from latbench.usage import machine_figures, process_figures, within
+from latbench.usage import MAX_MOMENTS, machine_figures, process_figures, thinned, within
 from tests.rows import empty_rows
 
 COUNTERS = ("cpu_ns", "involuntary_switches", "voluntary_switches", "minor_faults", "major_faults")
@@ -147,3 +147,12 @@ def test_a_machine_whose_time_stood_still_was_not_busy() -> None:
     assert machine((12, 1, 2, 3, 4), (13, 1, 2, 3, 4)) == MachineFigures(
         busy=0.0, steal=0.0, iowait=0.0
     )
+
+
+@pytest.mark.parametrize("moments", [1, MAX_MOMENTS, MAX_MOMENTS + 1, 5 * MAX_MOMENTS + 7])
+def test_samples_of_a_long_run_are_thinned_by_whole_moments(moments: int) -> None:
+    rows = np.repeat(np.arange(moments), 2)[:, np.newaxis] * np.array([[7, 1]])
+    kept = thinned(rows)
+    every = -(-moments // MAX_MOMENTS)
+    assert kept[:, 1].tolist() == np.repeat(np.arange(0, moments, every), 2).tolist()
+    assert len(kept) <= 2 * MAX_MOMENTS

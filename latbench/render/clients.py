@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from latbench.config import RunConfig
 from latbench.render.grid import Column, draw_grid, text_column
 from latbench.render.hops import LATENCY_WIDTH, latency_spans
 from latbench.render.ink import Ink, Line, fields
@@ -9,12 +10,14 @@ from latbench.result import ClientFigures
 from latbench.units import format_count
 
 
-def draw_clients(client: ClientFigures, width: int, ink: Ink, *, embedded: bool) -> list[Line]:
+def draw_clients(client: ClientFigures, width: int, ink: Ink, config: RunConfig) -> list[Line]:
     """The stations of a message in the clients, then how they were put together."""
+    linger_ms = config.effective_linger_ms
+    queued = f"linger ({linger_ms:g} ms), mostly" if linger_ms else "until a request takes it"
     stations: list[tuple[str, float | None, float | None, str]] = [
         (
             "in the producer's queue", client.queue_mean_ns, client.queue_max_ns,
-            "linger, mostly",
+            queued,
         ),
         (
             "from there to the socket", client.send_mean_ns, client.send_max_ns,
@@ -38,7 +41,7 @@ def draw_clients(client: ClientFigures, width: int, ink: Ink, *, embedded: bool)
         Column("max", [_max(most, mean, ink) for _, mean, most, _ in stations]),
         text_column("", [words for *_, words in stations], "dim", worth=1),
     ]
-    title = "Where T3 goes (mock)" if embedded else "Where T3 goes"
+    title = "Where T3 goes (mock)" if config.is_embedded else "Where T3 goes"
     lines: list[Line] = [
         [(title, "bold"), ("  by librdkafka's count; times overlap", "dim")],
         *draw_grid(columns, width, ink),

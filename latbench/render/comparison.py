@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from latbench.render.grid import Column, draw_grid, text_column
-from latbench.render.hops import LATENCY_WIDTH, Statistic, latency_spans, only
+from latbench.render.hops import LATENCY_WIDTH, NOT_AVAILABLE, Statistic, latency_spans, only
 from latbench.render.ink import Ink, Line, paragraph
 from latbench.result import HopSummary, RunResult, StallFigures
 from latbench.units import format_count
@@ -61,13 +61,32 @@ def _words(result: RunResult, stalls: StallFigures | None) -> Iterable[str]:
     if not stalls.ticks:
         yield f"No tick overlaps a {stall}."
         return
-    told = (
-        f"{format_count(stalls.ticks)} of {format_count(result.hop('end_to_end').count)} ticks "
-        f"overlap a {stall}"
-    )
-    slowest = result.tail.count if result.tail is not None else 0
-    if slowest:
-        told += f"; {format_count(stalls.tail_ticks)} of the slowest {format_count(slowest)} do"
-        if stalls.tail_ticks * 2 > slowest:
-            told += ": the tail is mostly the machine's"
-    yield f"{told}."
+    count = result.hop("end_to_end").count
+    told = f"{_part(stalls.ticks, count)} overlap a {stall}"
+    if result.tail is None or not result.tail.count:
+        yield f"{told}."
+        return
+    yield f"{told}; of the slowest, {_part(stalls.tail_ticks, result.tail.count)}."
+    if is_tail_of_stalls(result):
+        yield (
+            "The tail is mostly of stalls: the machine's own, or of processes that wait for a CPU "
+            "that other processes of this run use."
+        )
+
+
+def _part(number: int, whole: int) -> str:
+    share = f"{number * 100 / whole:.1f} %" if whole else NOT_AVAILABLE
+    return f"{format_count(number)} of {format_count(whole)} ticks ({share})"
+
+
+def is_tail_of_stalls(result: RunResult) -> bool:
+    """Whether stalls explain the slowest ticks.
+
+    A tick that lives long overlaps a stall by chance: so they must be most of the slowest, and
+    twice as frequent there as among all.
+    """
+    stalls, tail, count = result.stalls, result.tail, result.hop("end_to_end").count
+    if stalls is None or tail is None or not tail.count or not count:
+        return False
+    share = stalls.tail_ticks / tail.count
+    return share > 0.5 and share > 2 * stalls.ticks / count

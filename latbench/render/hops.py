@@ -170,7 +170,7 @@ class HopTable(Drawn):
             "side branch."
         ]
         if self._hiccups is not None:
-            texts[0] += " hiccup: how late this machine woke timers."
+            texts[0] += " hiccup: how late all timers woke."
         if self._embedded:
             texts.append(
                 f"kafka and ack were measured against {MOCK}: they test the pipeline and say "

@@ -82,14 +82,22 @@ def _share(share: float) -> str:
 
 def _below(result: RunResult) -> Iterable[tuple[str, str]]:
     if result.machine is not None:
-        yield "all CPUs", _of_machine(result.machine)
+        yield "all CPUs", _of_machine(result.machine, _others(result))
     if result.own_cost_ns:
         yield "own cost", _own_cost(result)
 
 
-def _of_machine(machine: MachineFigures) -> str:
+def _others(result: RunResult) -> float:
+    """CPUs in use by what is no process of this run."""
+    ours = sum(each.cpu_share for each in result.processes)
+    busy = result.machine.busy if result.machine is not None else 0.0
+    return max(busy * result.environment.cpus - ours, 0.0)
+
+
+def _of_machine(machine: MachineFigures, others: float) -> str:
     return (
-        f"{_share(machine.busy)} busy, {_share(machine.steal)} stolen by the hypervisor, "
+        f"{_share(machine.busy)} busy ({_share(others)} of a CPU by other processes, such as a "
+        f"broker here), {_share(machine.steal)} stolen by the hypervisor, "
         f"{_share(machine.iowait)} waiting for a disk"
     )
 

@@ -109,7 +109,7 @@ class Report(Drawn):
         client = self._result.client
         if client is None:
             return []
-        return draw_clients(client, width, ink, embedded=self._result.config.is_embedded)
+        return draw_clients(client, width, ink, self._result.config)
 
     def _to_change(self, width: int, ink: Ink) -> list[Line]:
         lines: list[Line] = []
@@ -134,7 +134,7 @@ class Report(Drawn):
             format_memory(environment.memory_bytes) if environment.memory_bytes else "",
             f"governor {environment.governor}" if environment.governor else "",
             f"kernel {environment.kernel}",
-            environment.hostname,
+            f"host {environment.hostname}" if environment.hostname else "",
         )
         revision = environment.git_revision
         software = (
