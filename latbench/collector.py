@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -79,7 +78,7 @@ class Rings:
 class Collector:
     """Takes rows out of the rings, appends them to the spool and counts them for the live view."""
 
-    def __init__(self, readers: Mapping[str, RingReader], spool: SpoolWriter) -> None:
+    def __init__(self, readers: dict[str, RingReader], spool: SpoolWriter) -> None:
         self._readers = readers
         self._spool = spool
         self._measured_from_ns = _NOT_YET
@@ -109,8 +108,10 @@ class Collector:
         # a ring gives what was there on the visit before
         self._taken_upto_ns = now_ns if last else self._visited_ns
         self._visited_ns = now_ns
-        for ring, reader in self._readers.items():
-            rows = reader.drain(last=last)
+        # Taken against the ticks' way and written along it: a run that is killed in between keeps
+        # ticks that were sent and not yet seen further on, but none that nobody seems to have sent.
+        taken = {ring: self._readers[ring].drain(last=last) for ring in reversed(self._readers)}
+        for ring, rows in reversed(taken.items()):
             if not len(rows):
                 continue
             self._spool.append(ring, rows)

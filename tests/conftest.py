@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import uuid
 from collections.abc import Iterator
 
@@ -15,6 +16,11 @@ from tests.kafka import KafkaServer
 # that making them takes, would fail by luck.
 settings.register_profile("latbench", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("latbench")
+
+# A shell without job control starts what it puts in the background with Ctrl-C ignored, and what
+# that starts inherits it: the tests that press Ctrl-C would press in vain.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -278,3 +278,32 @@ def test_wake_ups_of_all_meters_are_told_together_once_measuring_has_begun(rig: 
     hiccups = collector.hiccups()
     assert (hiccups.count, hiccups.min_ns, hiccups.max_ns) == (5, 1, 5)
     assert hiccups.rate_hz == 2.5
+
+
+def test_a_run_killed_within_a_drain_keeps_no_tick_that_nobody_seems_to_have_sent(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tick passes all rings while they are emptied; only what is written first may be more."""
+    rows, written = make_rows(make_stamps(40)), []
+    sent = iter(range(40))
+
+    def pass_one() -> None:
+        seq = next(sent)
+        for ring in (GENERATOR, RELAY, ACKS, CONSUMER):
+            rig.push(ring, rows[ring][seq : seq + 1])
+
+    for ring, reader in rig.collector._readers.items():
+
+        def drain(*, last: bool = False, ring: str = ring, plain: object = reader.drain) -> Rows:
+            drained = plain(last=True)  # type: ignore[operator]
+            if ring in TICK_RINGS:
+                pass_one()
+            return drained  # type: ignore[no-any-return]
+
+        monkeypatch.setattr(reader, "drain", drain)
+    monkeypatch.setattr(rig.spool, "append", lambda ring, rows: written.append((ring, len(rows))))
+    pass_one()
+    rig.collector.drain(START_NS)
+    assert [ring for ring, _ in written] == [GENERATOR, RELAY, ACKS, CONSUMER]
+    counts = [count for _, count in written]
+    assert counts == sorted(counts, reverse=True) == [4, 3, 2, 1]

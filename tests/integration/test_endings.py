@@ -155,6 +155,7 @@ def test_a_killed_run_leaves_no_process_and_all_it_measured(path: Path) -> None:
     assert not partial(path).exists()
     rows = read_rows(path)
     assert [row["seq"] for row in rows] == list(range(len(rows)))
+    assert None not in {row["due_ns"] for row in rows}
     whole = [row for row in rows if row["due_ns"] < killed_ns - NS_PER_S]
     assert len(whole) >= due_by_then
     assert all(None not in row.values() for row in whole)
