@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from latbench.recording import ACKS, COLUMNS, CONSUMER, GENERATOR, RELAY
-from latbench.ring import Rows
+from latbench.ring import Rows, RowSequence
 
 MISSING: Final = -1
 """Stands for what was never recorded; no stamp, partition or offset is negative."""
@@ -58,14 +58,6 @@ TABLE_COLUMNS: Final = (
 _PRECEDENCE: Final = (CONSUMER, ACKS, RELAY, GENERATOR)
 """Later ones overwrite: a stage's own stamp counts, not the copy that travelled in the message
 (they are equal; the copy serves where a row is missing)."""
-
-
-class RowSequence(Protocol):
-    """Rows (n × columns) that need not be in memory."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, part: slice, /) -> Rows: ...
 
 
 class _RingIndex:
@@ -126,11 +118,6 @@ class Assembly:
             begin = block * BLOCK_TICKS
             last = begin + BLOCK_TICKS - 1
             yield _join(self._indices, begin, last if self._last is None else min(last, self._last))
-
-
-def assemble(rows: Mapping[str, RowSequence]) -> Iterator[TickTable]:
-    """Join the rings' rows into tables of at most `BLOCK_TICKS` ticks; every `seq` is believed."""
-    return Assembly(rows).tables()
 
 
 def _join(indices: Mapping[str, _RingIndex], begin: int, last: int) -> TickTable:

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from latbench.clock import NS_PER_S
-from latbench.config import DEFAULT_DURATION_NS, RunConfig
+from latbench.config import RunConfig
 from latbench.errors import UsageError
 from latbench.pacing import BURST_ACTIVE_FACTOR, Arrivals
 from latbench.plan import ReplaySource, SimulatedSource
@@ -52,7 +52,7 @@ def _simulated(config: RunConfig, output: Path) -> Assignment:
         Arrivals.POISSON: _POISSON_PEAK,
         Arrivals.BURST: BURST_ACTIVE_FACTOR,
     }
-    total_ns = _longest_warmup_ns(config) + (config.duration_ns or DEFAULT_DURATION_NS)
+    total_ns = _longest_warmup_ns(config) + config.bounded_duration_ns
     return Assignment(
         config=config,
         source=SimulatedSource(config.symbols, config.tick_rate_hz, config.arrivals, config.seed),
@@ -77,7 +77,7 @@ def _replayed(config: RunConfig, output: Path, summary: ReplaySummary) -> Assign
         )
     horizon_ns = None
     if config.duration_ns is not None or config.loop:
-        horizon_ns = _longest_warmup_ns(config) + (config.duration_ns or DEFAULT_DURATION_NS)
+        horizon_ns = _longest_warmup_ns(config) + config.bounded_duration_ns
     expected_ns, peak_rate_hz = horizon_ns, float(_UNPACED_PEAK_HZ)
     if not config.as_fast_as_possible:
         once_ns = int(summary.span_ns / config.speed)

@@ -161,6 +161,14 @@ def _with_users(ours: Properties, users: Mapping[str, str], which: str) -> Prope
     return {**kept, **users}
 
 
+def check_options(config: RunConfig) -> None:
+    """Raise `UsageError` for an address or a property that can't be; connects nowhere."""
+    if not config.is_embedded:
+        parse_bootstrap(config.broker)
+    bootstrap = "127.0.0.1:1" if config.is_embedded else config.broker
+    check_properties(producer_properties(config, bootstrap), consumer_properties(config, bootstrap))
+
+
 def check_properties(producer: Mapping[str, Any], consumer: Mapping[str, Any]) -> None:
     """Raise `UsageError` for a property that librdkafka would refuse or ignore; connects nowhere.
 

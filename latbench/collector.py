@@ -32,8 +32,6 @@ from latbench.tick import HOPS
 
 HISTORY_S: Final = 60
 _NOT_YET: Final = 1 << 62
-
-
 _STATISTICS_ROWS: Final = 256
 """One comes a second."""
 

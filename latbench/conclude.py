@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -31,6 +32,9 @@ from latbench.stalls import Mask, Stalls, StallTally, hiccup_histogram
 from latbench.store import ResultWriter, Samples
 from latbench.usage import machine_figures, process_figures, thinned
 
+SAMPLES: Final = (USAGE, MACHINE, PRODUCER_STATISTICS, CONSUMER_STATISTICS)
+"""The tables of once a second, in the order that the file has them."""
+
 
 def conclude(
     spool: SpoolReader, status: RunStatus, failure: str = "", output: Path | None = None
@@ -38,8 +42,7 @@ def conclude(
     """The result of the run that left `spool`; also written to `output` when that is given.
 
     Memory is bounded by a block of ticks, whatever the run's length, and by the samples of once a
-    second. The file appears under its
-    name only when it is whole.
+    second. The file appears under its name only when it is whole.
     """
     temporary = spool.path / "result.parquet"
     writer: ResultWriter | None = None
@@ -81,6 +84,8 @@ class _Conclusion:
         self.hops, self.tail, self.rate = HopFigures(), TailFigures(), RateFigures()
         self.stalled, self.seconds = StallTally(), SecondMedians(self.from_ns)
         self.counts, self.lost = _Counter(), LostRanges()
+        self.sampled = {name: self.rows[name][:] for name in SAMPLES}
+        """Of a day 35 MB at the most, where ticks are a thousand times that."""
         self.hiccups = Histogram()
         self.has_meters = any(len(self.rows[ring]) for ring in HICCUPS.values())
 
@@ -110,20 +115,14 @@ class _Conclusion:
 
     def samples(self) -> dict[str, Samples]:
         """What was sampled once a second, as the file keeps it."""
-        names = (USAGE, MACHINE, PRODUCER_STATISTICS, CONSUMER_STATISTICS)
         return {
-            name: dict(zip(ROW_FILES[name], thinned(self._all(name)).T.copy(), strict=True))
-            for name in names
+            name: dict(zip(ROW_FILES[name], thinned(rows).T.copy(), strict=True))
+            for name, rows in self.sampled.items()
         }
-
-    def _all(self, name: str) -> Rows:
-        """A table of samples: of a day 35 MB at the most, where ticks are a thousand times that."""
-        rows = self.rows[name]
-        return rows[: len(rows)]
 
     def _statistics(self, ring: str) -> Rows:
         """Rows of the seconds that began within the measured span."""
-        rows = self._all(ring)
+        rows = self.sampled[ring]
         begins = self.from_ns + client_statistics.INTERVAL_MS * NS_PER_MS
         return rows[(rows[:, 0] >= begins) & (rows[:, 0] <= self.to_ns + NS_PER_S)]
 
@@ -138,11 +137,12 @@ class _Conclusion:
         }
         for meter in meters.values():
             self.hiccups.add(meter)
-        has_meters = self.hiccups.count > 0
-        hiccups = summarise("hiccup", self.hiccups, self.to_ns - self.from_ns)
+        hiccups = None
+        if self.hiccups.count:
+            hiccups = summarise("hiccup", self.hiccups, self.to_ns - self.from_ns)
         stall_count = self.stalls.between(self.from_ns, self.to_ns)
-        processes = process_figures(self._all(USAGE), meters, self.from_ns, self.to_ns)
-        machine = machine_figures(self._all(MACHINE), self.from_ns, self.to_ns)
+        processes = process_figures(self.sampled[USAGE], meters, self.from_ns, self.to_ns)
+        machine = machine_figures(self.sampled[MACHINE], self.from_ns, self.to_ns)
         client = client_statistics.fold(
             self._statistics(PRODUCER_STATISTICS), self._statistics(CONSUMER_STATISTICS)
         )
@@ -182,8 +182,8 @@ class _Conclusion:
             findings=judge(evidence),
             said=tally.said,
             warmup_ns=self.warmup_ns,
-            hiccups=hiccups if has_meters else None,
-            stalls=self.stalled.summarise(rate.span_ns, stall_count, tail) if has_meters else None,
+            hiccups=hiccups,
+            stalls=self.stalled.summarise(rate.span_ns, stall_count, tail) if hiccups else None,
             processes=processes,
             machine=machine,
             client=client,

@@ -92,6 +92,11 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
         return self.broker == EMBEDDED
 
     @property
+    def bounded_duration_ns(self) -> int:
+        """The measured span of a source that has no end of its own."""
+        return self.duration_ns or DEFAULT_DURATION_NS
+
+    @property
     def effective_linger_ms(self) -> float:
         """What the producer's linger is in the end: `--producer` wins over `--linger`."""
         for name in ("linger.ms", "queue.buffering.max.ms"):

@@ -21,7 +21,6 @@ from latbench.assignment import Assignment
 from latbench.clock import NS_PER_MS, NS_PER_S, WallAnchor, monotonic_ns
 from latbench.collector import Collector, Rings
 from latbench.conclude import conclude
-from latbench.config import DEFAULT_DURATION_NS
 from latbench.control import Start, Stop, Until
 from latbench.errors import LatbenchError
 from latbench.launch import Detour, Launch, Straight
@@ -213,8 +212,8 @@ class _Session:
             assert self.warmup.ends_after_ns is not None
             from_ns = self.start_ns + self.warmup.ends_after_ns
             self.collector.measure_from(from_ns)
-            duration_ns = self.config.duration_ns or DEFAULT_DURATION_NS
-            self.crew["generator"].send(Until(due_ns=from_ns + duration_ns))
+            ends_ns = from_ns + self.config.bounded_duration_ns
+            self.crew["generator"].send(Until(due_ns=ends_ns))
             self.spool.write_tally(self._tally())
         measuring = elapsed_ns >= self.warmup.ends_after_ns
         self.phase = "measuring" if measuring else "warm-up"
@@ -294,7 +293,7 @@ class _Session:
 
     def _snapshot(self) -> Snapshot:
         collector, now_ns = self.collector, monotonic_ns()
-        tally = self._tally()
+        tally = collector.tally()
         rate_sent_hz, rate_consumed_hz = collector.rates(now_ns)
         return Snapshot(
             phase=self.phase,
@@ -335,7 +334,7 @@ class _Session:
             return self.assignment.expected_ns
         if self.warmup.ends_after_ns is None:
             return None
-        return self.warmup.ends_after_ns + (self.config.duration_ns or DEFAULT_DURATION_NS)
+        return self.warmup.ends_after_ns + self.config.bounded_duration_ns
 
     # --- ending -------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latbench import assembly
-from latbench.assembly import BLOCK_TICKS, MISSING, TABLE_COLUMNS, Assembly, assemble
+from latbench.assembly import BLOCK_TICKS, MISSING, TABLE_COLUMNS, Assembly
 from latbench.recording import ACKS, COLUMNS, CONSUMER, GENERATOR, RELAY, TICK_RINGS
 from latbench.ring import Rows
 from tests.rows import make_rows, make_stamps, without
@@ -31,7 +31,7 @@ def joined(rows: Mapping[str, Rows], block: int = 1 << 16, chunk: int = 1 << 15)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(assembly, "BLOCK_TICKS", block)
         patched.setattr(assembly, "_CHUNK_ROWS", chunk)
-        for table in assemble(rows):
+        for table in Assembly(rows).tables():
             assert tuple(table.columns) == TABLE_COLUMNS
             assert 0 < len(table) <= block
             assert {len(column) for column in table.columns.values()} == {len(table)}
@@ -78,7 +78,7 @@ def test_nearly_ordered_rings_of_many_chunks_are_joined_rightly(
 
 def test_the_sizes_that_are_built_in_join_several_blocks() -> None:
     columns = make_stamps((1 << 16) * 2 + 5)
-    tables = list(assemble(make_rows(columns)))
+    tables = list(Assembly(make_rows(columns)).tables())
     assert [len(table) for table in tables] == [1 << 16, 1 << 16, 5]
     for name in TABLE_COLUMNS:
         assert (np.concatenate([table.columns[name] for table in tables]) == columns[name]).all()
@@ -86,7 +86,7 @@ def test_the_sizes_that_are_built_in_join_several_blocks() -> None:
 
 def test_a_tick_that_was_lost_stands_with_what_is_known_of_it() -> None:
     rows = without(without(make_rows(make_stamps(3)), CONSUMER, [1]), ACKS, [1])
-    (table,) = assemble(rows)
+    (table,) = Assembly(rows).tables()
     for name in ("acked_ns", "consumed_ns", "partition", "offset"):
         assert (table.columns[name] == MISSING).tolist() == [False, True, False]
     for name in ("due_ns", "sent_ns", "relay_in_ns", "relay_out_ns", "symbol_id"):
@@ -96,7 +96,7 @@ def test_a_tick_that_was_lost_stands_with_what_is_known_of_it() -> None:
 def test_the_copy_in_the_message_serves_where_a_ring_overran() -> None:
     columns = make_stamps(4)
     rows = without(without(make_rows(columns), GENERATOR, [2]), RELAY, [2])
-    (table,) = assemble(rows)
+    (table,) = Assembly(rows).tables()
     for name in TABLE_COLUMNS:
         if name != "symbol_id":  # no message carries it
             assert (table.columns[name] == columns[name]).all()
@@ -107,7 +107,7 @@ def test_a_tick_that_no_ring_knows_has_no_row() -> None:
     rows = make_rows(make_stamps(10))
     for ring in COLUMNS:
         rows = without(rows, ring, [0, 4, 5, 9])
-    (table,) = assemble(rows)
+    (table,) = Assembly(rows).tables()
     assert table.columns["seq"].tolist() == [1, 2, 3, 6, 7, 8]
 
 
@@ -119,7 +119,7 @@ def test_a_gap_of_a_whole_block_gives_no_table() -> None:
 
 
 def test_no_rows_give_no_table() -> None:
-    assert not list(assemble(make_rows(make_stamps(0))))
+    assert not list(Assembly(make_rows(make_stamps(0))).tables())
 
 
 WILD = (2**62, 2**63 - 1, 9 * BLOCK_TICKS)
@@ -136,7 +136,7 @@ def forged(rows: Mapping[str, Rows], seqs: Sequence[int]) -> dict[str, Rows]:
 
 def test_a_forged_seq_beyond_all_measure_costs_a_block_and_not_all_between() -> None:
     rows = forged(make_rows(make_stamps(10)), WILD)
-    tables = [table.columns["seq"].tolist() for table in assemble(rows)]
+    tables = [table.columns["seq"].tolist() for table in Assembly(rows).tables()]
     assert tables == [list(range(10)), *([seq] for seq in sorted(WILD))]
     assert joined(rows, block=4, chunk=5) == join_plainly(rows)
 
@@ -148,7 +148,7 @@ def test_a_seq_that_was_never_sent_is_a_strangers_and_no_tick(chunk: int) -> Non
         patched.setattr(assembly, "_CHUNK_ROWS", chunk)
         join = Assembly(forged(rows, (*WILD, 1000)), sent=1000)
         (table,) = join.tables()
-    (plain,) = assemble(rows)
+    (plain,) = Assembly(rows).tables()
     assert join.strangers == 4
     for name in TABLE_COLUMNS:
         assert (table.columns[name] == plain.columns[name]).all()

@@ -12,12 +12,7 @@ import typer
 
 from latbench import config as configuration
 from latbench.assignment import assign
-from latbench.broker import (
-    check_properties,
-    consumer_properties,
-    parse_bootstrap,
-    producer_properties,
-)
+from latbench.broker import check_options
 from latbench.cli import output, results, settings
 from latbench.config import RunConfig
 from latbench.errors import ExitCode, UsageError
@@ -332,12 +327,7 @@ def run(
         allow=parse_allowed(allow or []),
     )
     _check_together(context, run_config)
-    if not run_config.is_embedded:
-        parse_bootstrap(run_config.broker)
-    bootstrap = "127.0.0.1:1" if run_config.is_embedded else run_config.broker
-    check_properties(
-        producer_properties(run_config, bootstrap), consumer_properties(run_config, bootstrap)
-    )
+    check_options(run_config)
     assignment = assign(run_config, results.choose_path(output_file, name, overwrite=overwrite))
     view = _open_view(run_config, live=live)
     with contextlib.suppress(BrokenPipeError):  # who reads it has gone: not the run's concern

@@ -15,12 +15,7 @@ import typer
 
 from latbench import config as configuration
 from latbench.assignment import assign
-from latbench.broker import (
-    check_properties,
-    consumer_properties,
-    parse_bootstrap,
-    producer_properties,
-)
+from latbench.broker import check_options
 from latbench.cli import results
 from latbench.config import RunConfig
 from latbench.errors import ExitCode, LatbenchError
@@ -120,10 +115,7 @@ def selftest(
         ),
         turns,
     )
-    if not config.is_embedded:
-        parse_bootstrap(config.broker)
-    bootstrap = "127.0.0.1:1" if config.is_embedded else config.broker
-    check_properties(producer_properties(config, bootstrap), consumer_properties(config, bootstrap))
+    check_options(config)
     if output_file is not None:
         results.choose_path(output_file, "", overwrite=overwrite)
     try:
