@@ -86,6 +86,10 @@ def spool_path(output: Path) -> Path:
     return output.with_name(output.name + SUFFIX)
 
 
+class NameTakenError(LatbenchError):
+    """A spool of this name is there."""
+
+
 class SpoolWriter:
     """The supervisor's end."""
 
@@ -99,7 +103,7 @@ class SpoolWriter:
                 ring: (path / f"{ring}.rows").open("wb", buffering=0) for ring in ROW_FILES
             }
         except FileExistsError:
-            raise LatbenchError(
+            raise NameTakenError(
                 f"{path} is there: that run goes on, or it was killed",
                 f"latbench report {path} reads it; remove it to use its name again",
             ) from None

@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 from typing import Annotated, Final
 
+import msgspec
 import typer
 
 from latbench import config as configuration
-from latbench.assignment import assign
+from latbench.assignment import Assignment, assign
 from latbench.broker import check_options
 from latbench.cli import output, results, settings
 from latbench.config import RunConfig
@@ -22,6 +23,7 @@ from latbench.render.console import open_console
 from latbench.render.lines import LineView
 from latbench.render.view import RunView, open_view
 from latbench.result import RunStatus
+from latbench.spool import NameTakenError
 from latbench.supervisor import Interrupted, Outcome
 from latbench.supervisor import run as supervise
 from latbench.units import parse_duration_ns
@@ -333,16 +335,29 @@ def run(
     with contextlib.suppress(BrokenPipeError):  # who reads it has gone: not the run's concern
         view.start()
     try:
-        outcome = supervise(assignment, view.update)
+        outcome, path = _supervise(assignment, view, may_rename=output_file is None)
     except Interrupted as interrupted:
         view.stop()
         typer.echo("interrupted before the first tick: nothing was measured", err=True)
         return 128 + interrupted.signum
     finally:
         view.stop()
-    output.show(outcome.result, assignment.output, as_json=as_json)
+    output.show(outcome.result, path, as_json=as_json)
     _explain_failure(outcome)
     return _exit_code(outcome)
+
+
+def _supervise(assignment: Assignment, view: RunView, *, may_rename: bool) -> tuple[Outcome, Path]:
+    """Make the run; how it ended, and where its result lies."""
+    while True:
+        try:
+            return supervise(assignment, view.update), assignment.output
+        except NameTakenError:
+            if not may_rename:
+                raise
+        # another run, begun in the same second, was the first to take the name
+        path = results.choose_path(None, assignment.config.name, overwrite=False)
+        assignment = msgspec.structs.replace(assignment, output=path)
 
 
 def _partitions(text: str | None) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -281,3 +282,19 @@ def test_a_run_outlives_whoever_reads_its_output(reader_of: str, path: Path) -> 
     assert process.wait(20) == (0 if reader_of == "stderr" else 1)
     assert len(check_whole(path)) == 1000
     assert b"Traceback" not in (path.parent / "kept").read_bytes()
+
+
+def test_runs_begun_in_the_same_second_each_find_a_name(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        begun = [
+            stack.enter_context(start_latbench("run", *LONG[2:], "--duration", "1", cwd=tmp_path))
+            for _ in range(4)
+        ]
+        runs = [background.finish(60) for background in begun]
+    assert [run.code for run in runs] == [0] * 4, [run.talk for run in runs]
+    files = sorted((tmp_path / "bench-results").iterdir())
+    assert len(files) == 4
+    told = {
+        line.split()[-1] for run in runs for line in run.stdout.splitlines() if "file  " in line
+    }
+    assert told == {f"bench-results/{file.name}" for file in files}
