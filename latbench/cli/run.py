@@ -14,7 +14,7 @@ import typer
 from latbench import config as configuration
 from latbench.assignment import Assignment, assign
 from latbench.broker import check_options
-from latbench.cli import output, results, settings
+from latbench.cli import options, output, results
 from latbench.config import RunConfig
 from latbench.errors import ExitCode, UsageError
 from latbench.findings import is_valid, parse_allowed
@@ -28,11 +28,7 @@ from latbench.supervisor import Interrupted, Outcome
 from latbench.supervisor import run as supervise
 from latbench.units import parse_duration_ns
 
-_LOAD: Final = "Load"
 _REPLAY: Final = "Replay"
-_PIPELINE: Final = "Pipeline"
-_KAFKA: Final = "Kafka"
-_OUTPUT: Final = "Output"
 
 
 def run(
@@ -44,7 +40,7 @@ def run(
             envvar="TICK_RATE",
             metavar="N",
             help="Ticks a second over all symbols, 1 to 1,000,000.",
-            rich_help_panel=_LOAD,
+            rich_help_panel=options.LOAD,
         ),
     ] = "1000",
     duration: Annotated[
@@ -53,7 +49,7 @@ def run(
             envvar="DURATION",
             metavar="TIME",
             help="Measured time: 60, 60s, 5m, 24h (default: 60s; a replay: its whole length).",
-            rich_help_panel=_LOAD,
+            rich_help_panel=options.LOAD,
             show_default=False,
         ),
     ] = None,
@@ -63,27 +59,18 @@ def run(
             metavar="TIME|auto",
             help="Time before that, sent but not counted (default: 2s; at --speed max: 0); auto: "
             "until the latency has settled, 2 min at most.",
-            rich_help_panel=_LOAD,
+            rich_help_panel=options.LOAD,
             show_default=False,
         ),
     ] = None,
-    symbols: Annotated[
-        str,
-        typer.Option(envvar="SYMBOLS", metavar="A,B,…", help="Their names.", rich_help_panel=_LOAD),
-    ] = ",".join(configuration.DEFAULT_SYMBOLS),
-    arrivals: Annotated[
-        Arrivals,
-        typer.Option(
-            help="How ticks are spread: evenly, at random (Poisson), in quiet and active spells.",
-            rich_help_panel=_LOAD,
-        ),
-    ] = Arrivals.CONSTANT,
+    symbols: options.Symbols = options.DEFAULT_SYMBOLS,
+    arrivals: options.ArrivalsOption = Arrivals.CONSTANT,
     seed: Annotated[
         str,
         typer.Option(
             metavar="N",
             help="The same seed gives the same prices and arrivals.",
-            rich_help_panel=_LOAD,
+            rich_help_panel=options.LOAD,
         ),
     ] = "1",
     # --- replay
@@ -113,21 +100,14 @@ def run(
         ),
     ] = False,
     # --- pipeline
-    ws_engine: Annotated[
-        str,
-        typer.Option(
-            metavar="|".join(configuration.WS_ENGINES),
-            help="The WebSocket library of generator and relay.",
-            rich_help_panel=_PIPELINE,
-        ),
-    ] = "picows",
+    ws_engine: options.WsEngine = "picows",
     ws_host: Annotated[
         str,
         typer.Option(
             envvar="WEBSOCKET_HOST",
             metavar="HOST",
             help="Where the relay listens.",
-            rich_help_panel=_PIPELINE,
+            rich_help_panel=options.PIPELINE,
         ),
     ] = "127.0.0.1",
     ws_port: Annotated[
@@ -136,111 +116,31 @@ def run(
             envvar="WEBSOCKET_PORT",
             metavar="PORT",
             help="0: a free port.",
-            rich_help_panel=_PIPELINE,
+            rich_help_panel=options.PIPELINE,
         ),
     ] = "0",
-    pin: Annotated[
-        str,
-        typer.Option(
-            metavar="CPU,…",
-            help="Pin generator, relay and consumer to these CPUs, in this order and round again.",
-            rich_help_panel=_PIPELINE,
-            show_default=False,
-        ),
-    ] = "",
-    hiccups: Annotated[
-        bool,
-        typer.Option(
-            metavar="",
-            help="A thread in each process that tells how late the machine wakes it.",
-            rich_help_panel=_PIPELINE,
-        ),
-    ] = True,
+    pin: options.Pin = "",
+    hiccups: options.Hiccups = True,
     # --- Kafka
-    broker: Annotated[
-        str,
-        typer.Option(
-            envvar="KAFKA_BOOTSTRAP_SERVERS",
-            metavar="embedded|HOST:PORT,…",
-            help="librdkafka's mock cluster (nothing to install; not Kafka's figures), or a Kafka.",
-            rich_help_panel=_KAFKA,
-        ),
-    ] = configuration.EMBEDDED,
-    topic: Annotated[
-        str,
-        typer.Option(
-            envvar="KAFKA_TOPIC", metavar="NAME", help="Made when missing.", rich_help_panel=_KAFKA
-        ),
-    ] = "tick-data",
-    partitions: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N",
-            help="Of the topic (default: 1, or as many as it has).",
-            rich_help_panel=_KAFKA,
-            show_default=False,
-        ),
-    ] = None,
-    acks: Annotated[
-        str,
-        typer.Option(
-            metavar="0|1|all",
-            help="Replicas that must have a tick before it is acknowledged.",
-            rich_help_panel=_KAFKA,
-        ),
-    ] = "all",
-    linger: Annotated[
-        str,
-        typer.Option(
-            metavar="MS",
-            help="How long the producer waits for more ticks to send together.",
-            rich_help_panel=_KAFKA,
-        ),
-    ] = "0",
-    compression: Annotated[
-        str,
-        typer.Option(
-            metavar="|".join(configuration.COMPRESSIONS),
-            help="Of the producer's batches.",
-            rich_help_panel=_KAFKA,
-        ),
-    ] = "none",
-    producer: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEY=VALUE",
-            help="Any librdkafka property of the producer; repeatable; wins over the above.",
-            rich_help_panel=_KAFKA,
-            show_default=False,
-        ),
-    ] = None,
-    consumer: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEY=VALUE",
-            help="Any librdkafka property of the consumer; repeatable.",
-            rich_help_panel=_KAFKA,
-            show_default=False,
-        ),
-    ] = None,
+    broker: options.Broker = configuration.EMBEDDED,
+    topic: options.Topic = "tick-data",
+    partitions: options.Partitions = None,
+    acks: options.Acks = "all",
+    linger: options.Linger = "0",
+    compression: options.Compression = "none",
+    producer: options.Producer = None,
+    consumer: options.Consumer = None,
     allow: Annotated[
         list[str] | None,
         typer.Option(
             metavar="FINDING",
             help="Accept a finding, such as ticks-lost, that else makes the run invalid; "
             "repeatable; the file remembers it.",
-            rich_help_panel=_OUTPUT,
+            rich_help_panel=options.OUTPUT,
             show_default=False,
         ),
     ] = None,
-    drain_timeout: Annotated[
-        str,
-        typer.Option(
-            metavar="TIME",
-            help="Give up on ticks still on their way when nothing has arrived for so long.",
-            rich_help_panel=_KAFKA,
-        ),
-    ] = "10s",
+    drain_timeout: options.DrainTimeout = "10s",
     # --- output
     output_file: Annotated[
         Path | None,
@@ -248,22 +148,17 @@ def run(
             "--output",
             metavar="FILE",
             help="The result file (default: bench-results/TIME-NAME.parquet).",
-            rich_help_panel=_OUTPUT,
+            rich_help_panel=options.OUTPUT,
             show_default=False,
         ),
     ] = None,
-    overwrite: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite", metavar="", help="Replace FILE if it is there.", rich_help_panel=_OUTPUT
-        ),
-    ] = False,
+    overwrite: options.Overwrite = False,
     name: Annotated[
         str,
         typer.Option(
             metavar="NAME",
             help="A name for this run, kept in its file.",
-            rich_help_panel=_OUTPUT,
+            rich_help_panel=options.OUTPUT,
             show_default=False,
         ),
     ] = "",
@@ -272,7 +167,7 @@ def run(
         typer.Option(
             metavar="",
             help="A live table on a terminal; else, and with --no-live, a line every 5 s.",
-            rich_help_panel=_OUTPUT,
+            rich_help_panel=options.OUTPUT,
         ),
     ] = True,
     as_json: Annotated[
@@ -281,20 +176,10 @@ def run(
             "--json",
             metavar="",
             help="The summary as JSON on stdout, nothing else there.",
-            rich_help_panel=_OUTPUT,
+            rich_help_panel=options.OUTPUT,
         ),
     ] = False,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            callback=settings.load,
-            is_eager=True,
-            metavar="FILE",
-            help="TOML with any of these options; environment and command line win over it.",
-            rich_help_panel=_OUTPUT,
-            show_default=False,
-        ),
-    ] = None,
+    config: options.Config = None,
 ) -> int:
     """Run the pipeline and measure every tick's way through it."""
     del config
@@ -315,7 +200,7 @@ def run(
         pin=configuration.parse_cpus(pin, os.sched_getaffinity(0)),
         broker=broker,
         topic=configuration.parse_topic(topic),
-        partitions=_partitions(partitions),
+        partitions=options.parse_partitions(partitions),
         acks=configuration.parse_choice(acks, "--acks", configuration.ACKS),
         linger_ms=configuration.parse_linger_ms(linger),
         compression=configuration.parse_choice(
@@ -358,12 +243,6 @@ def _supervise(assignment: Assignment, view: RunView, *, may_rename: bool) -> tu
         # another run, begun in the same second, was the first to take the name
         path = results.choose_path(None, assignment.config.name, overwrite=False)
         assignment = msgspec.structs.replace(assignment, output=path)
-
-
-def _partitions(text: str | None) -> int | None:
-    if text is None:
-        return None
-    return configuration.parse_whole(text, "--partitions", 1, configuration.MAX_PARTITIONS)
 
 
 def _warmup_ns(warmup: str | None, source: str, speed: str, *, loop: bool) -> int:

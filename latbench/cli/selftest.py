@@ -16,7 +16,7 @@ import typer
 from latbench import config as configuration
 from latbench.assignment import assign
 from latbench.broker import check_options
-from latbench.cli import results
+from latbench.cli import options, results
 from latbench.config import RunConfig
 from latbench.errors import ExitCode, LatbenchError
 from latbench.findings import Severity, describe, severity
@@ -42,45 +42,17 @@ _ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def selftest(
-    broker: Annotated[
-        str,
-        typer.Option(
-            envvar="KAFKA_BOOTSTRAP_SERVERS",
-            metavar="embedded|HOST:PORT,…",
-            help="librdkafka's mock cluster, or a Kafka with a listener in plain text.",
-        ),
-    ] = configuration.EMBEDDED,
-    topic: Annotated[
-        str, typer.Option(envvar="KAFKA_TOPIC", metavar="NAME", help="Made when missing.")
-    ] = "tick-data",
-    ws_engine: Annotated[
-        str,
-        typer.Option(
-            metavar="|".join(configuration.WS_ENGINES),
-            help="The WebSocket library of generator and relay.",
-        ),
-    ] = "picows",
-    producer: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEY=VALUE",
-            help="Any librdkafka property of the producer; repeatable.",
-            show_default=False,
-        ),
-    ] = None,
-    consumer: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEY=VALUE",
-            help="Any librdkafka property of the consumer; repeatable.",
-            show_default=False,
-        ),
-    ] = None,
+    broker: options.Broker = configuration.EMBEDDED,
+    topic: options.Topic = "tick-data",
+    ws_engine: options.WsEngine = "picows",
+    producer: options.Producer = None,
+    consumer: options.Consumer = None,
     step: Annotated[
         str,
         typer.Option(
             metavar="TIME",
             help="How long each of the 12 delays lasts in all; more is surer.",
+            rich_help_panel=options.LOAD,
         ),
     ] = f"{DEFAULT_STEP_NS // 10**9}s",
     output_file: Annotated[
@@ -89,15 +61,19 @@ def selftest(
             "--output",
             metavar="FILE",
             help="Keep the run's result file (default: none is kept).",
+            rich_help_panel=options.OUTPUT,
             show_default=False,
         ),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", metavar="", help="Replace FILE if it is there.")
-    ] = False,
+    overwrite: options.Overwrite = False,
     as_json: Annotated[
         bool,
-        typer.Option("--json", metavar="", help="All shifts as JSON on stdout, nothing else."),
+        typer.Option(
+            "--json",
+            metavar="",
+            help="All shifts as JSON on stdout, nothing else.",
+            rich_help_panel=options.OUTPUT,
+        ),
     ] = False,
 ) -> int:
     """Prove on this machine that what is measured is true: known delays, hop by hop."""

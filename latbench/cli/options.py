@@ -1,0 +1,168 @@
+"""Options that several commands have: each declared once, so that it means the same everywhere.
+
+A command names its default beside the parameter; how its text is read stands in `config`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from latbench import config as configuration
+from latbench.cli import settings
+from latbench.pacing import Arrivals
+
+LOAD: Final = "Load"
+PIPELINE: Final = "Pipeline"
+KAFKA: Final = "Kafka"
+OUTPUT: Final = "Output"
+
+# --- load
+
+DEFAULT_SYMBOLS: Final = ",".join(configuration.DEFAULT_SYMBOLS)
+
+Symbols = Annotated[
+    str,
+    typer.Option(envvar="SYMBOLS", metavar="A,B,…", help="Their names.", rich_help_panel=LOAD),
+]
+ArrivalsOption = Annotated[
+    Arrivals,
+    typer.Option(
+        help="How ticks are spread: evenly, at random (Poisson), in quiet and active spells.",
+        rich_help_panel=LOAD,
+    ),
+]
+
+# --- pipeline
+
+WsEngine = Annotated[
+    str,
+    typer.Option(
+        metavar="|".join(configuration.WS_ENGINES),
+        help="The WebSocket library of generator and relay.",
+        rich_help_panel=PIPELINE,
+    ),
+]
+Pin = Annotated[
+    str,
+    typer.Option(
+        metavar="CPU,…",
+        help="Pin generator, relay and consumer to these CPUs, in this order and round again.",
+        rich_help_panel=PIPELINE,
+        show_default=False,
+    ),
+]
+Hiccups = Annotated[
+    bool,
+    typer.Option(
+        metavar="",
+        help="A thread in each process that tells how late the machine wakes it.",
+        rich_help_panel=PIPELINE,
+    ),
+]
+
+# --- Kafka
+
+Broker = Annotated[
+    str,
+    typer.Option(
+        envvar="KAFKA_BOOTSTRAP_SERVERS",
+        metavar="embedded|HOST:PORT,…",
+        help="librdkafka's mock cluster (nothing to install; not Kafka's figures), or a Kafka.",
+        rich_help_panel=KAFKA,
+    ),
+]
+Topic = Annotated[
+    str,
+    typer.Option(
+        envvar="KAFKA_TOPIC", metavar="NAME", help="Made when missing.", rich_help_panel=KAFKA
+    ),
+]
+Partitions = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N",
+        help="Of the topic (default: 1, or as many as it has).",
+        rich_help_panel=KAFKA,
+        show_default=False,
+    ),
+]
+Acks = Annotated[
+    str,
+    typer.Option(
+        metavar="0|1|all",
+        help="Replicas that must have a tick before it is acknowledged.",
+        rich_help_panel=KAFKA,
+    ),
+]
+Linger = Annotated[
+    str,
+    typer.Option(
+        metavar="MS",
+        help="How long the producer waits for more ticks to send together.",
+        rich_help_panel=KAFKA,
+    ),
+]
+Compression = Annotated[
+    str,
+    typer.Option(
+        metavar="|".join(configuration.COMPRESSIONS),
+        help="Of the producer's batches.",
+        rich_help_panel=KAFKA,
+    ),
+]
+Producer = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=VALUE",
+        help="Any librdkafka property of the producer; repeatable; wins over other options.",
+        rich_help_panel=KAFKA,
+        show_default=False,
+    ),
+]
+Consumer = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=VALUE",
+        help="Any librdkafka property of the consumer; repeatable.",
+        rich_help_panel=KAFKA,
+        show_default=False,
+    ),
+]
+DrainTimeout = Annotated[
+    str,
+    typer.Option(
+        metavar="TIME",
+        help="Give up on ticks still on their way when nothing has arrived for so long.",
+        rich_help_panel=KAFKA,
+    ),
+]
+
+# --- output
+
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite", metavar="", help="Replace FILE if it is there.", rich_help_panel=OUTPUT
+    ),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        callback=settings.load,
+        is_eager=True,
+        metavar="FILE",
+        help="TOML with any of these options; environment and command line win over it.",
+        rich_help_panel=OUTPUT,
+        show_default=False,
+    ),
+]
+
+
+def parse_partitions(text: str | None) -> int | None:
+    """A topic's partitions; None where the option was not given."""
+    if text is None:
+        return None
+    return configuration.parse_whole(text, "--partitions", 1, configuration.MAX_PARTITIONS)
