@@ -24,6 +24,11 @@ def percentile_name(percent: float) -> str:
     return f"p{percent:g}"
 
 
+def is_whole(column: npt.NDArray[np.int64]) -> bool:
+    """Whether nothing is missing in it: all but always, and then 1 ns a tick needs no mask."""
+    return not column.size or bool(column.min() >= 0)
+
+
 class HopFigures:
     """All hops' latencies over the ticks given so far, in memory that does not grow with them."""
 
@@ -32,13 +37,15 @@ class HopFigures:
 
     def record(self, stamps: Stamps) -> None:
         """Add ticks: every hop whose two columns are given and not missing."""
+        whole = {name: is_whole(column) for name, column in stamps.items()}
         for hop in HOPS:
             start, end = stamps.get(hop.start_column), stamps.get(hop.end_column)
             if start is None or end is None:
                 continue
             values = end - start
-            present = (start >= 0) & (end >= 0)
-            self.histograms[hop.name].record(values if present.all() else values[present])
+            if not (whole[hop.start_column] and whole[hop.end_column]):
+                values = values[(start >= 0) & (end >= 0)]
+            self.histograms[hop.name].record(values)
 
     def summaries(self, span_ns: int) -> tuple[HopSummary, ...]:
         """The hops' figures; rates are over `span_ns`."""
@@ -77,15 +84,21 @@ class TailFigures:
         """Add ticks; those without an end-to-end latency in range are passed over."""
         total = HOP_BY_NAME["end_to_end"]
         latency = stamps[total.end_column] - stamps[total.start_column]
-        whole = (stamps[total.end_column] >= 0) & (latency >= 0) & (latency <= HIGHEST_NS)
+        if not latency.size:
+            return
+        used = {name for hop in PARTS for name in (hop.start_column, hop.end_column)}
+        in_range = latency.min() >= 0 and latency.max() <= HIGHEST_NS
+        if not in_range or not all(is_whole(stamps[name]) for name in used):
+            chosen = (latency >= 0) & (latency <= HIGHEST_NS)
+            for name in used:
+                chosen &= stamps[name] >= 0
+            latency, stamps = latency[chosen], {name: stamps[name][chosen] for name in used}
+        indices = bucket_indices(latency)
+        self._counts += np.bincount(indices, minlength=COUNTERS)
         for hop in PARTS:
-            whole &= (stamps[hop.start_column] >= 0) & (stamps[hop.end_column] >= 0)
-        indices = bucket_indices(latency[whole])
-        self._counts += np.bincount(indices, minlength=COUNTERS)[:COUNTERS]
-        for hop in PARTS:
-            values = (stamps[hop.end_column] - stamps[hop.start_column])[whole]
+            values = stamps[hop.end_column] - stamps[hop.start_column]
             # float64 adds integers exactly up to 2^53 ns: 104 days of latency in one counter
-            self._sums[hop.name] += np.bincount(indices, values, minlength=COUNTERS)[:COUNTERS]
+            self._sums[hop.name] += np.bincount(indices, values, minlength=COUNTERS)
 
     def summarise(self, end_to_end: HopSummary) -> TailShare | None:
         """The ticks from p99 up; None where p99 is not known."""
@@ -112,8 +125,10 @@ class RateFigures:
 
     def record(self, stamps: Stamps) -> None:
         """Add ticks, in order."""
-        sent = stamps["sent_ns"] >= 0
-        due, sent_at = stamps["due_ns"][sent], stamps["sent_ns"][sent]
+        due, sent_at = stamps["due_ns"], stamps["sent_ns"]
+        if not is_whole(sent_at):
+            sent = sent_at >= 0
+            due, sent_at = due[sent], sent_at[sent]
         if not due.size:
             return
         if not self.count:
@@ -156,11 +171,13 @@ class SecondMedians:
 
     def record(self, stamps: Stamps) -> None:
         """Add ticks; those that were not consumed are passed over."""
-        whole = stamps["consumed_ns"] >= 0
-        due = stamps["due_ns"][whole]
+        due, consumed = stamps["due_ns"], stamps["consumed_ns"]
+        if not is_whole(consumed):
+            whole = consumed >= 0
+            due, consumed = due[whole], consumed[whole]
         if not due.size:
             return
-        latency = stamps["consumed_ns"][whole] - due
+        latency = consumed - due
         seconds = (due - self._from_ns) // NS_PER_S
         begins = np.flatnonzero(np.diff(seconds)) + 1
         for values, second in zip(

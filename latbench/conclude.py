@@ -94,13 +94,15 @@ class _Conclusion:
         columns = table.columns
         measured = columns["due_ns"] >= self.from_ns
         stalled = self.stalls.overlap(columns)
-        stamps = {
-            name: column[measured] for name, column in columns.items() if name.endswith("_ns")
-        }
+        stamps = {name: column for name, column in columns.items() if name.endswith("_ns")}
+        stalled_and_measured = stalled
+        if not measured.all():
+            stamps = {name: column[measured] for name, column in stamps.items()}
+            stalled_and_measured = stalled[measured]
         self.hops.record(stamps)
         self.tail.record(stamps)
         self.rate.record(stamps)
-        self.stalled.record(stamps, stalled[measured])
+        self.stalled.record(stamps, stalled_and_measured)
         self.seconds.record(stamps)
         self.counts.add(table, measured)
         self.lost.add(table)

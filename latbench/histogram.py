@@ -1,8 +1,8 @@
-"""HDR histograms filled in bulk: the same counts as HdrHistogram's own, 60 times as fast.
+"""HDR histograms filled in bulk: the same counts as HdrHistogram's own, 200 times as fast.
 
 `hdrh.record_value` is pure Python (1.0 to 1.6 µs a value) and drops what it can't hold without a
-word. Here a whole array is counted at once (20 ns a value) straight into `hdrh`'s counters, values
-out of range are counted apart, and count, sum, extremes and sum of squares are kept exactly.
+word. Here a whole array is counted at once (4 to 6 ns a value) straight into `hdrh`'s counters,
+values out of range are counted apart, and count, sum, extremes and sum of squares are kept exactly.
 """
 
 from __future__ import annotations
@@ -32,12 +32,56 @@ COUNTERS: Final[int] = _template.counts_len
 """How many counters a histogram has."""
 
 
+_MANTISSA_BITS: Final = 52
+_EXPONENT_BIAS: Final = 1023
+_COUNTERS_BELOW: Final = (_EXPONENT_BIAS + _HALF_MAGNITUDE - 1) << _HALF_MAGNITUDE
+_LINEAR: Final = 1 << _HALF_MAGNITUDE
+"""Below it a value is its own counter's number."""
+
+
 def bucket_indices(values: Values) -> npt.NDArray[np.int64]:
-    """The counter of each value, as `HdrHistogram` numbers them; values from 0 to `HIGHEST_NS`."""
-    # float64's exponent is the bit length: exact for all of int64's range that is used (2^47)
+    """The counter of each value, as `HdrHistogram` numbers them; values from 0 to `HIGHEST_NS`.
+
+    A float64 is a histogram's counter already: of its bits, the exponent is the magnitude and the
+    first ten of the mantissa are the place in it (IEEE 754, binary64; exact, for the values lie
+    below 2^53). So the counters are those bits less a constant: 1 ns a value, and 13 ns for
+    `bucket_indices_plainly`. Values below 1024 come out too small there, never above themselves.
+    """
+    indices = values.astype(np.float64).view(np.int64)
+    indices >>= _MANTISSA_BITS - _HALF_MAGNITUDE
+    indices -= _COUNTERS_BELOW
+    if values.size and values.min() < _LINEAR:
+        np.maximum(indices, np.minimum(values, _LINEAR), out=indices)
+    return indices
+
+
+def bucket_indices_plainly(values: Values) -> npt.NDArray[np.int64]:
+    """The plain twin of `bucket_indices`: by the bit length of each value."""
     _, bits = np.frexp(values.astype(np.float64))
     shift = np.maximum(bits.astype(np.int64) - (_HALF_MAGNITUDE + 1), 0)
     return (shift << _HALF_MAGNITUDE) + (values >> shift)
+
+
+_LOW_BITS: Final = 24
+_DOT_VALUES: Final = 1 << 15
+
+
+def sum_of_squares(values: Values, high: int) -> int:
+    """Exactly, of values from 0 to `high` ≤ `HIGHEST_NS`.
+
+    In integers: 1 ns a value as long as no sum can pass 2^63 (65,536 values up to 11 ms), else
+    from halves of each value. A product of floats is no faster: OpenBLAS spreads it over threads
+    that spin, which took a third of a run's end beside the thread that writes the file.
+    """
+    if high * high * values.size < 1 << 63:
+        return int(values @ values)
+    total = 0
+    for begin in range(0, values.size, _DOT_VALUES):
+        upper, lower = np.divmod(values[begin : begin + _DOT_VALUES], 1 << _LOW_BITS)
+        total += int(upper @ upper) << 2 * _LOW_BITS
+        total += int(upper @ lower) << _LOW_BITS + 1
+        total += int(lower @ lower)
+    return total
 
 
 def highest_equivalent(index: int) -> int:
@@ -68,7 +112,7 @@ class Histogram:
         self.min_ns = 0
         self.max_ns = 0
         self.sum_ns = 0
-        self.sum_of_squares = 0.0
+        self.sum_of_squares = 0
         self.negative = 0
         self.out_of_range = 0
 
@@ -86,13 +130,12 @@ class Histogram:
         if values.size < 2048:  # a scatter beats a pass over all 38,912 counters
             np.add.at(self.counts, indices, 1)
         else:
-            self.counts += np.bincount(indices, minlength=COUNTERS).astype(np.uint64)
+            self.counts += np.bincount(indices, minlength=COUNTERS).view(np.uint64)
         self.min_ns = low if not self.count else min(self.min_ns, low)
         self.max_ns = max(self.max_ns, high)
         self.count += values.size
         self.sum_ns += int(values.sum())
-        as_float = values.astype(np.float64)
-        self.sum_of_squares += float(as_float @ as_float)
+        self.sum_of_squares += sum_of_squares(values, high)
 
     def add(self, other: Histogram) -> None:
         """Add another's samples: what merging means for percentiles."""
@@ -111,7 +154,7 @@ class Histogram:
         self.counts[:] = 0
         self.count = self.min_ns = self.max_ns = self.sum_ns = 0
         self.negative = self.out_of_range = 0
-        self.sum_of_squares = 0.0
+        self.sum_of_squares = 0
 
     @property
     def mean_ns(self) -> float:
@@ -123,7 +166,7 @@ class Histogram:
         """The exact standard deviation of the samples (divisor n), 0 without samples."""
         if not self.count:
             return 0.0
-        return math.sqrt(max(self.sum_of_squares / self.count - self.mean_ns**2, 0.0))
+        return math.sqrt(self.count * self.sum_of_squares - self.sum_ns**2) / self.count
 
     def percentiles(self, percents: Sequence[float] = PERCENTILES) -> list[int | None]:
         """Nanoseconds at each percent, or None where fewer than 100 samples lie above it.

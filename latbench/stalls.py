@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from latbench.analysis import Stamps, summarise
+from latbench.analysis import Stamps, is_whole, summarise
 from latbench.clock import NS_PER_MS
 from latbench.histogram import Histogram, bucket_indices
 from latbench.recording import HICCUPS
@@ -35,6 +35,9 @@ which `consumed_ns` is the nearest stamp that every tick has."""
 Stamp = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 _CHUNK_ROWS: Final = 1 << 16
+_FEW: Final = 8
+"""Up to so many spans it is faster to compare all ticks with each than to search for the place of
+each tick among them (0.5 ns a tick and span against 4 ns and more)."""
 
 
 class Spans:
@@ -56,13 +59,28 @@ class Spans:
 
     def overlap(self, begins: Stamp, ends: Stamp) -> Mask:
         """For each of many spans (begin < end, any order) whether one of these overlaps it."""
-        if not len(self):
-            return np.zeros(begins.size, dtype=np.bool_)
-        # the first that ends after the begin is the only one that need be looked at
-        place = np.searchsorted(self.ends, begins, side="right")
-        known = place < len(self)
-        found: Mask = known & (self.begins[np.minimum(place, len(self) - 1)] < ends)
+        if not begins.size:
+            return np.zeros(0, dtype=np.bool_)
+        # of a run's stalls, those that a block of ticks can meet at all: none or a few
+        near = slice(
+            int(np.searchsorted(self.ends, begins.min(), side="right")),
+            int(np.searchsorted(self.begins, ends.max(), side="left")),
+        )
+        return _overlap(self.begins[near], self.ends[near], begins, ends)
+
+
+def _overlap(span_begins: Stamp, span_ends: Stamp, begins: Stamp, ends: Stamp) -> Mask:
+    if not span_begins.size:
+        return np.zeros(begins.size, dtype=np.bool_)
+    if span_begins.size <= _FEW:
+        found = np.zeros(begins.size, dtype=np.bool_)
+        for begin, end in zip(span_begins.tolist(), span_ends.tolist(), strict=True):
+            found |= (begins < end) & (ends > begin)
         return found
+    # the first that ends after the begin is the only one that need be looked at
+    place = np.searchsorted(span_ends, begins, side="right")
+    known = place < span_begins.size
+    return known & (span_begins[np.minimum(place, span_begins.size - 1)] < ends)
 
 
 def chunks(rows: RowSequence) -> Iterator[Rows]:
@@ -79,13 +97,15 @@ class Stalls:
 
     def overlap(self, stamps: Stamps) -> Mask:
         """Which ticks overlap a stall; those that were not consumed don't."""
-        whole = stamps["consumed_ns"] >= 0
-        found = np.zeros(whole.size, dtype=np.bool_)
+        consumed = stamps["consumed_ns"]
+        found = np.zeros(consumed.size, dtype=np.bool_)
         for process, spans in self.spans.items():
             if len(spans):
                 first, last = IN_HANDS_OF[process]
                 found |= spans.overlap(stamps[first], stamps[last])
-        return found & whole
+        if found.any() and not is_whole(consumed):
+            found &= consumed >= 0
+        return found
 
     def between(self, from_ns: int, to_ns: int) -> int:
         """How many stalls, of all processes, fall into a span of time."""
@@ -121,10 +141,16 @@ class StallTally:
         """Add ticks."""
         total = HOP_BY_NAME["end_to_end"]
         end = stamps[total.end_column]
-        latency, whole = end - stamps[total.start_column], end >= 0
-        self.without.record(latency[whole & ~stalled])
-        self._stalled.record(latency[whole & stalled])
-        self._ticks += int(np.count_nonzero(stalled))
+        latency = end - stamps[total.start_column]
+        count = int(np.count_nonzero(stalled))
+        self._ticks += count
+        if not is_whole(end):
+            whole = end >= 0
+            latency, stalled = latency[whole], stalled[whole]
+        if count:
+            self._stalled.record(latency[stalled])
+            latency = latency[~stalled]
+        self.without.record(latency)
 
     def summarise(self, span_ns: int, count: int, tail: TailShare | None) -> StallFigures:
         """The figures; `count` stalls fell into the measured span."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -69,6 +70,10 @@ class ResultWriter:
         self._nameless = symbols.index("") if "" in symbols else MISSING
         self._pending: list[Any] = []
         self._pending_ticks = 0
+        # encoding and compressing is half of all work on a tick at a run's end, and Arrow does it
+        # without Python's lock: beside the next row group's ticks being joined
+        self._encoder = ThreadPoolExecutor(1, "latbench-encoder")
+        self._encoding: Future[None] | None = None
         with _told(path):
             self._writer = pq.ParquetWriter(
                 path,
@@ -95,21 +100,29 @@ class ResultWriter:
                 if stalled is None:
                     arrays.append(pa.nulls(len(table), pa.bool_()))
                 else:
-                    arrays.append(pa.array(stalled, mask=columns["consumed_ns"] == MISSING))
+                    arrays.append(pa.array(stalled, mask=_nulls(columns["consumed_ns"])))
             else:
                 values = columns[field.name]
-                nulls = values == MISSING if field.nullable else None
-                arrays.append(pa.array(values, type=field.type, mask=nulls))
+                arrays.append(pa.array(values, type=field.type, mask=_nulls(values)))
         self._pending.append(pa.record_batch(arrays, schema=SCHEMA))
         self._pending_ticks += len(table)
         if self._pending_ticks >= ROW_GROUP_TICKS:
             self._flush()
 
     def _flush(self) -> None:
+        """Have the pending row group written once the one before is: two at most in memory."""
+        self._wait()
         if self._pending:
-            with _told(self._path):
-                self._writer.write_table(pa.Table.from_batches(self._pending))
+            group = pa.Table.from_batches(self._pending)
+            self._encoding = self._encoder.submit(self._writer.write_table, group)
         self._pending, self._pending_ticks = [], 0
+
+    def _wait(self) -> None:
+        """Until the row group that is being written is; raises what its writing raised."""
+        encoding, self._encoding = self._encoding, None
+        if encoding:
+            with _told(self._path):
+                encoding.result()
 
     def close(
         self,
@@ -119,6 +132,8 @@ class ResultWriter:
     ) -> None:
         """Add the result, its histograms and the samples by name, and end the file."""
         self._flush()
+        self._wait()
+        self._encoder.shutdown()
         encoded = {name: histogram.encode() for name, histogram in histograms.items()}
         with _told(self._path):
             self._writer.add_key_value_metadata(
@@ -134,8 +149,15 @@ class ResultWriter:
 
     def abandon(self) -> None:
         """Give up; what was written is no result file."""
+        self._encoder.shutdown()
         with contextlib.suppress(OSError, pa.ArrowException):
             self._writer.close()
+
+
+def _nulls(values: npt.NDArray[np.int64]) -> Mask | None:
+    """Where a value is missing; None where none is, which spares Arrow a bitmap."""
+    nulls: Mask = values == MISSING
+    return nulls if nulls.any() else None
 
 
 def _as_stream(table: Samples) -> bytes:

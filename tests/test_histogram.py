@@ -19,6 +19,7 @@ from latbench.histogram import (
     Histogram,
     Values,
     bucket_indices,
+    bucket_indices_plainly,
     highest_equivalent,
 )
 
@@ -65,11 +66,9 @@ def nearest_rank(values: Values, percent: float) -> int:
 
 
 def same(one: Histogram, other: Histogram) -> bool:
-    exact = ("count", "min_ns", "max_ns", "sum_ns", "negative", "out_of_range")
-    return (
-        bool((one.counts == other.counts).all())
-        and all(getattr(one, name) == getattr(other, name) for name in exact)
-        and one.sum_of_squares == pytest.approx(other.sum_of_squares, rel=1e-12)
+    exact = ("count", "min_ns", "max_ns", "sum_ns", "sum_of_squares", "negative", "out_of_range")
+    return bool((one.counts == other.counts).all()) and all(
+        getattr(one, name) == getattr(other, name) for name in exact
     )
 
 
@@ -80,6 +79,20 @@ def test_a_value_falls_into_the_counter_that_hdr_histogram_has_for_it(values: li
     assert bucket_indices(array(values)).tolist() == expected
     for value, index in zip(values, expected, strict=True):
         assert highest_equivalent(index) == plain.get_highest_equivalent_value(value)
+
+
+@given(few)
+def test_counters_by_a_floats_bits_are_those_by_the_bit_length(values: list[int]) -> None:
+    assert (bucket_indices(array(values)) == bucket_indices_plainly(array(values))).all()
+
+
+def test_every_border_between_counters_is_where_it_was() -> None:
+    firsts = [0, *(highest_equivalent(index) + 1 for index in range(COUNTERS - 1))]
+    borders = array(sorted({max(first + step, 0) for first in firsts for step in (-1, 0, 1)}))
+    borders = borders[borders <= HIGHEST_NS]
+    assert (bucket_indices(borders) == bucket_indices_plainly(borders)).all()
+    small = np.arange(5000, dtype=np.int64)
+    assert (bucket_indices(small) == bucket_indices_plainly(small)).all()
 
 
 @given(few)
@@ -205,19 +218,27 @@ def test_both_ends_of_the_range_belong_to_it() -> None:
 def test_mean_and_deviation_are_those_of_the_samples_themselves(values: list[int]) -> None:
     histogram = histogram_of(values)
     assert histogram.mean_ns == statistics.fmean(values)
-    # by the sum of squares, so to within 1e-7 of the greatest value
-    assert histogram.stdev_ns == pytest.approx(
-        statistics.pstdev(values), rel=1e-7, abs=max(values) * 1e-7
-    )
+    assert histogram.sum_of_squares == sum(value**2 for value in values)
+    assert histogram.stdev_ns == pytest.approx(statistics.pstdev(values), rel=1e-14)
 
 
-def test_a_block_of_the_longest_latencies_does_not_overflow() -> None:
-    values = np.full(1 << 16, HIGHEST_NS, dtype=np.int64)
+@pytest.mark.parametrize(
+    "longest",
+    [
+        HIGHEST_NS,
+        (1 << 24) - 1,  # the greatest lower half
+        11_863_283,  # up to which the squares of 65,536 are added at once
+        11_863_284,
+    ],
+)
+def test_a_block_of_the_longest_latencies_does_not_overflow(longest: int) -> None:
+    values = np.full(1 << 16, longest, dtype=np.int64)
     histogram = Histogram()
     histogram.record(values)
     histogram.record(values)
-    assert histogram.sum_ns == 2 * HIGHEST_NS * len(values)
-    assert histogram.mean_ns == HIGHEST_NS
+    assert histogram.sum_ns == 2 * longest * len(values)
+    assert histogram.sum_of_squares == 2 * longest**2 * len(values)
+    assert (histogram.mean_ns, histogram.stdev_ns) == (longest, 0)
 
 
 @given(few, few)
