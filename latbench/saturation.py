@@ -1,0 +1,190 @@
+"""Which part of the pipeline is at its limit first, by what the points of a sweep have measured.
+
+Signs of a limit, at the lowest rate above the answer that shows any: a process that uses all of a
+CPU; CPUs that are all busy; back-pressure (a full socket, a full producer's queue); a hop in which
+ticks wait much longer than at a low rate. A sign is stored as a code and its values; the prose
+stands here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from latbench.advice import SATURATED
+from latbench.result import ClientFigures, Finding, HopSummary
+from latbench.sweep_result import Saturation, SweepPoint
+from latbench.tick import PARTS
+from latbench.units import format_latency, format_rate
+
+MACHINE_BUSY: Final = 0.9
+"""Of all CPUs' time: what is left is too little for ticks that come at the same time."""
+BACKPRESSURE_SHARE: Final = 0.01
+"""Of the measured time: less is a moment, not a limit."""
+GROWN: Final = 2.0
+GROWN_NS: Final = 500_000
+GROWN_SHARE: Final = 0.4
+"""A queue shows where a hop's mean is at least twice what it was, by half a millisecond or more,
+and that is at least so much of what the total's has grown by."""
+
+MACHINE: Final = "machine"
+CPU_OF_PROCESS: Final = "cpu-of-process"
+CPU_OF_MACHINE: Final = "cpu-of-machine"
+SOCKET_FULL: Final = "socket-full"
+PRODUCER_FULL: Final = "producer-full"
+QUEUE: Final = "queue"
+SLOW_ANSWERS: Final = "slow-answers"
+
+_PROCESSES: Final = ("generator", "relay", "consumer", "broker")
+_QUEUE_BEFORE: Final[Mapping[str, str]] = {
+    "schedule": "generator",
+    "websocket": "relay",
+    "relay": "relay",
+}
+"""Who takes ticks out of the queue that a hop's time is spent in; for `kafka` see `_in_kafka`."""
+
+_PROSE: Final[Mapping[str, str]] = {
+    CPU_OF_PROCESS: "the {process} uses {percent:.0f} % of a CPU",
+    CPU_OF_MACHINE: (
+        "all CPUs are {percent:.0f} % busy ({shares}): processes wait for one another"
+    ),
+    SOCKET_FULL: "the socket to the relay was full for {percent:.0f} % of the time",
+    PRODUCER_FULL: "the producer's queue was full for {percent:.0f} % of the time",
+    QUEUE: "ticks queue in {hop}: its mean went from {before} to {now}",
+    SLOW_ANSWERS: (
+        "ticks wait in the producer while the broker answers: the mean of queue and request went "
+        "from {before} to {now}"
+    ),
+}
+
+_ADVICE: Final[Mapping[str, str]] = {
+    "generator": (
+        "the generator itself is the limit: it can't send faster here, so the pipeline may hold "
+        "more than this sweep can show; free a CPU for it (--pin)"
+    ),
+    "relay": "give the relay a CPU of its own (--pin), or less to do for each tick",
+    "consumer": "give the consumer a CPU of its own (--pin), or partitions to share",
+    "broker": "look at the broker: its CPU, its disk, its replicas, --acks",
+    MACHINE: "more CPUs, or the broker on another machine; what else runs here?",
+}
+_LINGER: Final = "--linger 1 sends more ticks a request, which spares relay and broker most"
+
+
+def describe(sign: Finding) -> str:
+    """A sign in words, on one line."""
+    values: dict[str, object] = dict(sign.values)
+    for name in ("before", "now"):
+        if name in values:
+            values[name] = format_latency(float(sign.values[name]))
+    return _PROSE[sign.code].format(**values)
+
+
+def headline(saturation: Saturation) -> str:
+    """Who it is, in words, on one line."""
+    at = format_rate(saturation.rate_hz)
+    if saturation.stage == MACHINE:
+        return f"the machine's CPUs, at {at}"
+    if saturation.stage:
+        return f"the {saturation.stage}, at {at}"
+    return f"nothing shows a limit at {at}: it is the tail alone that breaks the SLO"
+
+
+def advise(saturation: Saturation, linger_ms: float) -> list[str]:
+    """What to change, most promising first."""
+    told = [_ADVICE[saturation.stage]] if saturation.stage else []
+    if linger_ms < 1 and saturation.stage in {"relay", "broker", MACHINE}:
+        told.insert(0, _LINGER)
+    return told
+
+
+def find_saturation(points: Sequence[SweepPoint], answer_hz: int | None) -> Saturation | None:
+    """What is at its limit at the lowest failing rate above `answer_hz` that tells.
+
+    None where no such rate has failed.
+    """
+    failing = sorted(
+        (point for point in points if not point.holds and point.rate_hz > (answer_hz or 0)),
+        key=lambda point: (point.rate_hz, point.overloaded),
+    )
+    if not failing:
+        return None
+    calm = min(
+        (point for point in points if point.hops), key=lambda each: each.rate_hz, default=None
+    )
+    for point in failing:
+        signs = list(_signs(point, calm))
+        if signs:
+            stage, _ = signs[0]
+            evidence = tuple(sign for _, sign in signs)
+            return Saturation(stage=stage, rate_hz=point.rate_hz, evidence=evidence)
+    return Saturation(stage="", rate_hz=failing[0].rate_hz, evidence=())
+
+
+def _signs(point: SweepPoint, calm: SweepPoint | None) -> Iterator[tuple[str, Finding]]:
+    """Who is at its limit, and by what, the surest first."""
+    shares = {name: point.cpu_shares.get(name, 0.0) for name in _PROCESSES}
+    for name, share in sorted(shares.items(), key=lambda each: -each[1]):
+        if share >= SATURATED:
+            yield name, _sign(CPU_OF_PROCESS, process=name, percent=round(share * 100, 1))
+    if point.machine is not None and point.machine.busy >= MACHINE_BUSY:
+        told = ", ".join(f"{name} {share:.0%}" for name, share in shares.items() if share)
+        percent = round(point.machine.busy * 100, 1)
+        yield MACHINE, _sign(CPU_OF_MACHINE, percent=percent, shares=told.replace("%", " %"))
+    for stage, code, waited_ns in (
+        ("relay", SOCKET_FULL, point.generator_backpressure_ns),
+        ("broker", PRODUCER_FULL, point.relay_backpressure_ns),
+    ):
+        share = waited_ns / point.measured_ns if point.measured_ns else 0.0
+        if share >= BACKPRESSURE_SHARE:
+            yield stage, _sign(code, percent=round(share * 100, 1))
+    if calm is not None and calm is not point:
+        yield from _queues(point, calm)
+
+
+def _queues(point: SweepPoint, calm: SweepPoint) -> Iterator[tuple[str, Finding]]:
+    """The hops in which ticks wait much longer than they did, the longest first."""
+    before, now = _means(calm.hops), _means(point.hops)
+    if "end_to_end" not in before or "end_to_end" not in now:
+        return
+    total_ns = now["end_to_end"] - before["end_to_end"]
+    grown = {hop.name: now.get(hop.name, 0.0) - before.get(hop.name, 0.0) for hop in PARTS}
+    for hop, growth_ns in sorted(grown.items(), key=lambda each: -each[1]):
+        if growth_ns < max(GROWN_NS, GROWN_SHARE * total_ns) or now[hop] < GROWN * before.get(
+            hop, 0.0
+        ):
+            return
+        figures = {"before": before.get(hop, 0.0), "now": now[hop]}
+        if hop == "kafka":
+            yield _in_kafka(point.client, calm.client, growth_ns, figures)
+        else:
+            yield _QUEUE_BEFORE[hop], _sign(QUEUE, hop=hop, **figures)
+
+
+def _in_kafka(
+    now: ClientFigures | None,
+    before: ClientFigures | None,
+    growth_ns: float,
+    figures: Mapping[str, float],
+) -> tuple[str, Finding]:
+    """Whether ticks wait for the broker to take them, or for the consumer to fetch them."""
+    if now is not None and before is not None:
+        produced = {"before": _produce_ns(before), "now": _produce_ns(now)}
+        if produced["now"] - produced["before"] >= growth_ns / 2:
+            return "broker", _sign(SLOW_ANSWERS, **produced)
+        return "consumer", _sign(QUEUE, hop="kafka", **figures)
+    return "broker", _sign(QUEUE, hop="kafka", **figures)
+
+
+def _produce_ns(client: ClientFigures) -> float:
+    """From `produce` to the broker's answer, on average, by the producer's own statistics."""
+    return sum(
+        each or 0.0 for each in (client.queue_mean_ns, client.send_mean_ns, client.ack_mean_ns)
+    )
+
+
+def _means(hops: Sequence[HopSummary]) -> dict[str, float]:
+    return {summary.hop: summary.mean_ns for summary in hops if summary.count}
+
+
+def _sign(code: str, **values: float | str) -> Finding:
+    return Finding(code=code, values=dict(values))
