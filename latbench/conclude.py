@@ -6,17 +6,15 @@ import contextlib
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from latbench import __version__, client_statistics
 from latbench.advice import advise
-from latbench.analysis import HopFigures, RateFigures, SecondMedians, TailFigures, summarise
+from latbench.analysis import SecondMedians, summarise
 from latbench.assembly import Assembly, TickTable
 from latbench.clock import NS_PER_MS, NS_PER_S
 from latbench.errors import LatbenchError, reason
+from latbench.figures import TickCounts, TickFigures
 from latbench.histogram import Histogram
 from latbench.judging import Evidence, judge
-from latbench.losses import LostRanges
 from latbench.recording import (
     CONSUMER_STATISTICS,
     HICCUPS,
@@ -28,7 +26,7 @@ from latbench.result import Counts, RunResult, RunStatus
 from latbench.ring import Rows
 from latbench.settling import find_drift
 from latbench.spool import ROW_FILES, SpoolReader, Tally
-from latbench.stalls import Mask, Stalls, StallTally, hiccup_histogram
+from latbench.stalls import Mask, Stalls, hiccup_histogram
 from latbench.store import ResultWriter, Samples
 from latbench.usage import machine_figures, process_figures, thinned
 
@@ -81,9 +79,7 @@ class _Conclusion:
         self.from_ns = start_ns + self.warmup_ns
         self.to_ns = self.from_ns
         self.stalls = Stalls(self.rows)
-        self.hops, self.tail, self.rate = HopFigures(), TailFigures(), RateFigures()
-        self.stalled, self.seconds = StallTally(), SecondMedians(self.from_ns)
-        self.counts, self.lost = _Counter(), LostRanges()
+        self.figures, self.seconds = TickFigures(), SecondMedians(self.from_ns)
         self.sampled = {name: self.rows[name][:] for name in SAMPLES}
         """Of a day 35 MB at the most, where ticks are a thousand times that."""
         self.hiccups = Histogram()
@@ -91,21 +87,10 @@ class _Conclusion:
 
     def add(self, table: TickTable) -> tuple[Mask, Mask | None]:
         """Take ticks; which of them belong to the warm-up, and which overlap a stall if known."""
-        columns = table.columns
-        measured = columns["due_ns"] >= self.from_ns
-        stalled = self.stalls.overlap(columns)
-        stamps = {name: column for name, column in columns.items() if name.endswith("_ns")}
-        stalled_and_measured = stalled
-        if not measured.all():
-            stamps = {name: column[measured] for name, column in stamps.items()}
-            stalled_and_measured = stalled[measured]
-        self.hops.record(stamps)
-        self.tail.record(stamps)
-        self.rate.record(stamps)
-        self.stalled.record(stamps, stalled_and_measured)
+        measured = table.columns["due_ns"] >= self.from_ns
+        stalled = self.stalls.overlap(table.columns)
+        stamps = self.figures.add(table, measured, stalled)
         self.seconds.record(stamps)
-        self.counts.add(table, measured)
-        self.lost.add(table)
         for name in ("sent_ns", "consumed_ns"):
             self.to_ns = max(self.to_ns, int(stamps[name].max(initial=0)))
         return ~measured, stalled if self.has_meters else None
@@ -113,7 +98,7 @@ class _Conclusion:
     @property
     def histograms(self) -> dict[str, Histogram]:
         """What the file keeps, by hop; once `result` was made."""
-        return {**self.hops.histograms, "hiccup": self.hiccups}
+        return {**self.figures.hops.histograms, "hiccup": self.hiccups}
 
     def samples(self) -> dict[str, Samples]:
         """What was sampled once a second, as the file keeps it."""
@@ -130,9 +115,9 @@ class _Conclusion:
 
     def result(self, status: RunStatus, failure: str) -> RunResult:
         """All of it, once every tick has gone by."""
-        preface, config, rate, tally = self.preface, self.preface.config, self.rate, self.tally
-        summaries = self.hops.summaries(rate.span_ns)
-        tail = self.tail.summarise(next(hop for hop in summaries if hop.hop == "end_to_end"))
+        preface, config, tally = self.preface, self.preface.config, self.tally
+        figures, rate = self.figures, self.figures.rate
+        summaries = figures.summaries()
         meters = {
             process: hiccup_histogram(self.rows[ring], self.from_ns, self.to_ns)
             for process, ring in HICCUPS.items()
@@ -148,7 +133,7 @@ class _Conclusion:
         client = client_statistics.fold(
             self._statistics(PRODUCER_STATISTICS), self._statistics(CONSUMER_STATISTICS)
         )
-        counts = self.counts.with_tally(tally, self.assembly.strangers)
+        counts = _counts(figures.counts, tally, self.assembly.strangers)
         evidence = Evidence(
             config=config,
             environment=preface.environment,
@@ -180,18 +165,19 @@ class _Conclusion:
             broker=preface.broker,
             counts=counts,
             hops=summaries,
-            tail=tail,
+            tail=figures.tail(),
             findings=judge(evidence),
             said=tally.said,
             warmup_ns=self.warmup_ns,
             hiccups=hiccups,
-            stalls=self.stalled.summarise(rate.span_ns, stall_count, tail) if hiccups else None,
+            stalls=figures.stalls(stall_count) if hiccups else None,
             processes=processes,
             machine=machine,
             client=client,
             own_cost_ns=preface.own_cost_ns,
-            lost_ranges=self.lost.ranges,
-            lost_range_count=self.lost.count,
+            floor=preface.floor,
+            lost_ranges=figures.lost.ranges,
+            lost_range_count=figures.lost.count,
             advice=advise(config, summaries, client, processes, counts),
         )
 
@@ -203,38 +189,25 @@ def _publish(temporary: Path, output: Path) -> None:
         raise LatbenchError(f"can't write {output}: {reason(error)}", "choose --output") from None
 
 
-class _Counter:
-    """Counts of a result that come from the rows."""
-
-    def __init__(self) -> None:
-        self.sent = self.measured = self.relayed = self.acked = self.consumed = 0
-
-    def add(self, table: TickTable, measured: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> None:
-        columns = table.columns
-        self.sent += len(table)
-        self.measured += int(np.count_nonzero(measured))
-        self.relayed += int(np.count_nonzero(columns["relay_in_ns"] >= 0))
-        self.acked += int(np.count_nonzero(columns["acked_ns"] >= 0))
-        self.consumed += int(np.count_nonzero(columns["consumed_ns"] >= 0))
-
-    def with_tally(self, tally: Tally, strangers: int) -> Counts:
-        return Counts(
-            sent=self.sent,
-            warmup=self.sent - self.measured,
-            measured=self.measured,
-            relayed=self.relayed,
-            acked=self.acked,
-            consumed=self.consumed,
-            lost=self.sent - self.consumed,
-            duplicates=tally.duplicates,
-            reordered=tally.reordered,
-            unknown=tally.unknown + strangers,
-            malformed=tally.malformed,
-            delivery_errors=tally.delivery_errors,
-            relay_backpressure=tally.relay_backpressure,
-            relay_backpressure_ns=tally.relay_backpressure_ns,
-            generator_backpressure=tally.generator_backpressure,
-            generator_backpressure_ns=tally.generator_backpressure_ns,
-            ring_overruns=tally.ring_overruns,
-            source_skipped=tally.source_skipped,
-        )
+def _counts(rows: TickCounts, tally: Tally, strangers: int) -> Counts:
+    """Where every tick went, by the rows and by the counters beside them."""
+    return Counts(
+        sent=rows.sent,
+        warmup=rows.sent - rows.measured,
+        measured=rows.measured,
+        relayed=rows.relayed,
+        acked=rows.acked,
+        consumed=rows.consumed,
+        lost=rows.sent - rows.consumed,
+        duplicates=tally.duplicates,
+        reordered=tally.reordered,
+        unknown=tally.unknown + strangers,
+        malformed=tally.malformed,
+        delivery_errors=tally.delivery_errors,
+        relay_backpressure=tally.relay_backpressure,
+        relay_backpressure_ns=tally.relay_backpressure_ns,
+        generator_backpressure=tally.generator_backpressure,
+        generator_backpressure_ns=tally.generator_backpressure_ns,
+        ring_overruns=tally.ring_overruns,
+        source_skipped=tally.source_skipped,
+    )

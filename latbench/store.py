@@ -9,6 +9,7 @@ A row for every tick sent, and in the file's metadata under `latbench` a `RunRes
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -257,15 +258,42 @@ def _not_parquet(path: Path) -> LatbenchError:
     return LatbenchError(f"{path} is not a Parquet file", "name a result of `latbench run`")
 
 
+def column_names(path: Path) -> list[str]:
+    """What columns a result file has: those of older schemas lack some."""
+    return list(pq.read_schema(path).names)
+
+
 def read_ticks(path: Path, columns: list[str] | None = None) -> Iterator[TickTable]:
     """The rows of a result file, a row group at a time, `MISSING` for nulls.
 
-    All columns of integers, or those given, which may also be of booleans (0 and 1).
+    All columns of integers, or those given, which may also be of booleans (0 and 1). The next row
+    group is decoded while one is used (Arrow does that without Python's lock): so two at most are
+    in memory.
     """
     names = columns or [field.name for field in SCHEMA if pa.types.is_integer(field.type)]
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path) as file, ThreadPoolExecutor(1, "latbench-decoder") as decoder:
+        coming: deque[Future[TickTable]] = deque()
         for number in range(file.num_row_groups):
-            table = file.read_row_group(number, columns=names)
-            yield TickTable(
-                {name: table[name].cast(pa.int64()).fill_null(MISSING).to_numpy() for name in names}
-            )
+            coming.append(decoder.submit(_read_group, path, file, number, names))
+            if len(coming) > 1:
+                yield coming.popleft().result()
+        for last in coming:
+            yield last.result()
+
+
+def _read_group(path: Path, file: Any, number: int, names: list[str]) -> TickTable:
+    try:
+        table = file.read_row_group(number, columns=names)
+    except (OSError, pa.ArrowException) as error:
+        told = " ".join(str(error).split())
+        raise LatbenchError(
+            f"{path} has damaged rows: {told}", "copy it again from its source"
+        ) from None
+    return TickTable({name: _as_integers(table[name]) for name in names})
+
+
+def _as_integers(column: Any) -> npt.NDArray[np.int64]:
+    if column.null_count:
+        column = column.cast(pa.int64()).fill_null(MISSING)
+    values: npt.NDArray[np.int64] = column.to_numpy().astype(np.int64, copy=False)
+    return values

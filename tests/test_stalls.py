@@ -39,14 +39,17 @@ def as_list(spans: Spans) -> list[tuple[int, int]]:
 # --- spans ------------------------------------------------------------------------------------
 
 
-@given(pairs, pairs)
+@given(pairs, pairs, st.sampled_from([0, 1, 8]))
 def test_what_overlaps_is_what_overlaps_any_span(
-    stalled: list[tuple[int, int]], asked: list[tuple[int, int]]
+    stalled: list[tuple[int, int]], asked: list[tuple[int, int]], few: int
 ) -> None:
     spans = [(begin, begin + length) for begin, length in stalled]
-    found = make_spans(*spans).overlap(
-        column([begin for begin, _ in asked]), column([begin + length for begin, length in asked])
-    )
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(stalls, "_FEW", few)  # beyond it, places are searched for
+        found = make_spans(*spans).overlap(
+            column([begin for begin, _ in asked]),
+            column([begin + length for begin, length in asked]),
+        )
     assert found.dtype == np.bool_
     assert found.tolist() == [
         any(first < end and last > begin for first, last in spans)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from latbench import verification
 from latbench.cli import output
 from latbench.conclude import conclude
 from latbench.errors import LatbenchError
@@ -26,10 +27,21 @@ def report(
     save: Annotated[
         bool, typer.Option("--save", help="Make a result file of FILE.partial and remove that.")
     ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify", help="Count all figures anew from FILE's rows; exit 4 where they differ."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON.")] = False,
 ) -> int:
     """Print a run's report from its file alone."""
     if file.name.endswith(SUFFIX) and file.is_dir():
+        if verify:
+            raise LatbenchError(
+                f"{file} holds no figures yet: a report of it is made from its rows",
+                "leave --verify out",
+            )
         _report_spool(file, save=save, as_json=as_json)
         return 0
     if not file.exists() and spool_path(file).is_dir():
@@ -39,7 +51,11 @@ def report(
         )
     if save:
         raise LatbenchError(f"{file} is a result file already", "leave --save out")
-    output.show(read_result(file), file, as_json=as_json)
+    result = read_result(file)
+    output.show(result, file, as_json=as_json)
+    if verify:
+        rows = verification.verify(file, result)
+        typer.echo(f"verified: {rows:,} rows give the same figures", err=True)
     return 0
 
 
