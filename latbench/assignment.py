@@ -6,10 +6,11 @@ from pathlib import Path
 
 import msgspec
 
+from latbench.arrivals import Arrivals
 from latbench.clock import NS_PER_S
 from latbench.config import RunConfig
 from latbench.errors import UsageError
-from latbench.pacing import BURST_ACTIVE_FACTOR, Arrivals
+from latbench.pacing import BURST_ACTIVE_FACTOR
 from latbench.plan import ReplaySource, SimulatedSource
 from latbench.replay import ReplaySummary, scan
 

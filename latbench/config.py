@@ -8,9 +8,9 @@ from typing import Final
 
 import msgspec
 
+from latbench.arrivals import Arrivals
 from latbench.clock import NS_PER_S
 from latbench.errors import UsageError
-from latbench.pacing import Arrivals
 
 EMBEDDED: Final = "embedded"
 SIMULATED: Final = "sim"

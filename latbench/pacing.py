@@ -7,13 +7,13 @@ a stall from hiding the ticks that were due in it (coordinated omission).
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from latbench.arrivals import Arrivals
 from latbench.clock import NS_PER_S
 
 Offsets = npt.NDArray[np.int64]
@@ -30,14 +30,6 @@ BURST_QUIET_FACTOR: Final = (1 - BURST_ACTIVE_SHARE * BURST_ACTIVE_FACTOR) / (
     1 - BURST_ACTIVE_SHARE
 )
 BURST_QUIET_MEAN_S: Final = BURST_ACTIVE_MEAN_S * (1 - BURST_ACTIVE_SHARE) / BURST_ACTIVE_SHARE
-
-
-class Arrivals(enum.StrEnum):
-    """How ticks are spread over time at a given mean rate."""
-
-    CONSTANT = "constant"
-    POISSON = "poisson"
-    BURST = "burst"
 
 
 def due_offset_ns(seq: int, rate_hz: int) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from latbench.pacing import Arrivals
+from latbench.arrivals import Arrivals
 
 
 class SimulatedSource(msgspec.Struct, frozen=True, tag="sim"):

@@ -15,12 +15,12 @@ from typing import Final, Protocol
 import msgspec
 
 from latbench import __version__
+from latbench.arrivals import Arrivals
 from latbench.assignment import Assignment, assign
 from latbench.clock import NS_PER_MS, NS_PER_S, monotonic_ns
 from latbench.config import MAX_AUTO_WARMUP_NS, MAX_RATE_HZ, RunConfig
 from latbench.errors import LatbenchError, UsageError
 from latbench.knee import Ending, Knee, Probe, search
-from latbench.pacing import Arrivals
 from latbench.queueing import fit
 from latbench.result import BrokerFacts, Environment, RunStatus, Snapshot
 from latbench.saturation import find_saturation

@@ -10,10 +10,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from latbench.arrivals import Arrivals
 from latbench.clock import NS_PER_S
 from latbench.findings import Code, Severity, describe, severity
 from latbench.knee import Probe, Verdict
-from latbench.pacing import Arrivals
 from latbench.result import Finding, RunResult, Snapshot
 from latbench.sweep_result import SweepPoint
 from latbench.thresholds import Threshold

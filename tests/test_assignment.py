@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from latbench.arrivals import Arrivals
 from latbench.assignment import Assignment, assign
 from latbench.clock import NS_PER_S
 from latbench.config import DEFAULT_DURATION_NS, MAX_SPEED, RunConfig
 from latbench.errors import UsageError
-from latbench.pacing import Arrivals
 from latbench.plan import ReplaySource, SimulatedSource
 from tests.captures import STAMPS_NS, SYMBOLS, write_capture
 

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latbench import config
+from latbench.arrivals import Arrivals
 from latbench.config import MAX_SPEED, RunConfig
 from latbench.errors import UsageError
-from latbench.pacing import Arrivals
 
 
 @pytest.mark.parametrize(

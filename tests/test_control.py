@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latbench import control
+from latbench.arrivals import Arrivals
 from latbench.clock import WallAnchor
 from latbench.control import FromStage, StageEnd, SupervisorEnd, ToStage
-from latbench.pacing import Arrivals
 from latbench.plan import (
     BrokerPlan,
     ConsumerPlan,

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latbench import pacing
+from latbench.arrivals import Arrivals
 from latbench.clock import NS_PER_S
-from latbench.pacing import BLOCK_TICKS, Arrivals, Offsets, due_offset_ns, offset_blocks
+from latbench.pacing import BLOCK_TICKS, Offsets, due_offset_ns, offset_blocks
 
 rates = st.integers(min_value=1, max_value=1_000_000)
 seeds = st.integers(min_value=0, max_value=2**32 - 1)

@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from latbench import pacing, replay
+from latbench.arrivals import Arrivals
 from latbench.clock import NS_PER_S, WallAnchor
 from latbench.config import MAX_SPEED
 from latbench.errors import LatbenchError, UsageError
-from latbench.pacing import Arrivals
 from latbench.plan import ReplaySource, SimulatedSource
 from latbench.replay import scan
 from latbench.source import PREFETCHED_BLOCKS, Prefetcher, TickBlock, tick_blocks

@@ -11,8 +11,8 @@ from typing import Annotated, Final
 import typer
 
 from latbench import config as configuration
+from latbench.arrivals import Arrivals
 from latbench.cli import settings
-from latbench.pacing import Arrivals
 
 LOAD: Final = "Load"
 PIPELINE: Final = "Pipeline"

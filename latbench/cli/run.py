@@ -12,13 +12,13 @@ import msgspec
 import typer
 
 from latbench import config as configuration
+from latbench.arrivals import Arrivals
 from latbench.assignment import Assignment, assign
 from latbench.broker import check_options
 from latbench.cli import options, output, results
 from latbench.config import RunConfig
 from latbench.errors import ExitCode, UsageError
 from latbench.findings import is_valid, parse_allowed
-from latbench.pacing import Arrivals
 from latbench.render.console import open_console
 from latbench.render.lines import LineView
 from latbench.render.view import RunView, open_view

@@ -11,9 +11,10 @@ from zlib import crc32
 import numpy as np
 import pytest
 
+from latbench.arrivals import Arrivals
 from latbench.clock import NS_PER_S
 from latbench.config import MAX_AUTO_WARMUP_NS, WS_ENGINES
-from latbench.pacing import Arrivals, offset_blocks
+from latbench.pacing import offset_blocks
 from tests.captures import MESSAGES, write_capture
 from tests.cli import SHORT, cmdline, run_latbench, start_latbench
 from tests.runs import check_whole, read_rows
