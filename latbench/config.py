@@ -20,6 +20,7 @@ ACKS: Final = ("0", "1", "all")
 MAX_RATE_HZ: Final = 1_000_000
 MAX_PARTITIONS: Final = 10_000
 MAX_LINGER_MS: Final = 900_000
+MAX_TOPIC_CHARS: Final = 249
 MAX_SEED: Final = 2**63 - 1
 MAX_PORT: Final = 65_535
 EMBEDDED_PARTITIONS: Final = 4
@@ -38,7 +39,7 @@ MAX_AUTO_WARMUP_NS: Final = 120 * NS_PER_S
 _SECRET: Final = re.compile(r"pass(word|phrase)|secret|pem|jaas|oauthbearer\.config")
 _SYMBOL: Final = re.compile(r'[^\s,"\\\x00-\x1f]{1,32}')
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{0,64}")
-_TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_TOPIC: Final = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_TOPIC_CHARS}}}")
 
 
 class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +81,8 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Whether every process has a hiccup meter."""
     allow: tuple[str, ...] = ()
     """Findings that don't make the run invalid."""
+    floor: bool = False
+    """Whether the floor is measured just before."""
 
     @property
     def is_replay(self) -> bool:

@@ -68,10 +68,17 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     exit_code: int
 
 
+class Measured(msgspec.Struct, frozen=True, tag="measured"):
+    """From a probe: the samples of one floor, in the order they were taken."""
+
+    probe: str
+    values_ns: list[int]
+
+
 _SEND_TIMEOUT_S: Final = 10.0
 
 ToStage = Work | Start | Until | Stop
-FromStage = Ready | Done | Said | Failed
+FromStage = Ready | Done | Said | Measured | Failed
 
 _encoder = msgspec.json.Encoder()
 _to_stage: msgspec.json.Decoder[ToStage] = msgspec.json.Decoder(ToStage)

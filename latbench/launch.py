@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import cycle
+from pathlib import Path
 from typing import Final, Protocol
 
 from latbench import broker
@@ -12,9 +13,11 @@ from latbench.clock import NS_PER_S, monotonic_ns
 from latbench.collector import Rings
 from latbench.control import Ready, Work
 from latbench.errors import LatbenchError
+from latbench.floor import RUN_SAMPLES
 from latbench.plan import BrokerPlan, ConsumerPlan, GeneratorPlan, RelayPlan
+from latbench.probing import measure_floor, prepare_floor
 from latbench.processes import Crew
-from latbench.result import BrokerFacts
+from latbench.result import BrokerFacts, Floor
 from latbench.spool import SpoolWriter
 from latbench.units import format_duration
 
@@ -75,11 +78,31 @@ class Launch:
         self._hear = hear
 
     def hire(self, rings: Rings, spool: SpoolWriter) -> None:
-        """Start all processes at once: each takes 100 to 200 ms to import its libraries."""
-        names = ["broker"] if self._config.is_embedded else []
-        for name in [*names, "relay", "consumer", "generator"]:
+        """Start all processes at once: each takes 100 to 200 ms to import its libraries.
+
+        A broker that was started before is not started again.
+        """
+        self.hire_broker(rings, spool)
+        for name in ("relay", "consumer", "generator"):
             self._crew.hire(name, rings.descriptors_of(name), spool.log_path(name))
         rings.close_descriptors()
+
+    def hire_broker(self, rings: Rings, spool: SpoolWriter) -> None:
+        """Start the embedded broker alone, where it is wanted and not there yet."""
+        if self._config.is_embedded and "broker" not in self._crew.members:
+            self._crew.hire("broker", rings.descriptors_of("broker"), spool.log_path("broker"))
+
+    def measure_floor(self, facts: BrokerFacts, log_directory: Path) -> Floor:
+        """The floor, on a broker that is ready; no process but the broker's is to be there yet."""
+
+        def hear() -> None:
+            self._hear(0.0)
+            failure = self._crew.failure()
+            if failure is not None:
+                raise self._with_log(failure)
+
+        prepare_floor(self._config, facts.bootstrap)
+        return measure_floor(self._config, facts, RUN_SAMPLES, log_directory, hear)
 
     def prepare_broker(self) -> BrokerFacts:
         """The broker, ready with its topic."""

@@ -98,4 +98,30 @@ class ProxyPlan(_StagePlan, frozen=True, kw_only=True, tag="proxy"):
     """Of a broker's answers, those of fewer bytes pass at once."""
 
 
-StagePlan = GeneratorPlan | RelayPlan | ConsumerPlan | BrokerPlan | ProxyPlan
+class EchoPlan(_StagePlan, frozen=True, kw_only=True, tag="echo"):
+    """Sends back what it is sent: the other end of the floor's probes."""
+
+    ws_engine: str
+
+
+class ProbePlan(_StagePlan, frozen=True, kw_only=True, tag="probe"):
+    """Measures the floor: of the way to an `EchoPlan`'s process and back, and of a broker."""
+
+    tcp_address: tuple[str, int]
+    ws_address: tuple[str, int]
+    ws_engine: str
+    topic: str
+    producer: dict[str, str | int | float | bool]
+    consumer: dict[str, str | int | float | bool]
+    """librdkafka's properties, complete."""
+    producer_cpu: int | None = None
+    consumer_cpu: int | None = None
+    """Where the Kafka clients are pinned, as those of a run are."""
+    samples: int
+    """Of each probe, warm-up included."""
+    interval_ns: int
+
+
+StagePlan = (
+    GeneratorPlan | RelayPlan | ConsumerPlan | BrokerPlan | ProxyPlan | EchoPlan | ProbePlan
+)

@@ -17,6 +17,7 @@ from latbench.control import (
     Done,
     Failed,
     FromStage,
+    Measured,
     Ready,
     Start,
     Stop,
@@ -46,6 +47,7 @@ class StageProcess:
         self.done: Done | None = None
         self.failed: Failed | None = None
         self.said: list[str] = []
+        self.measured: dict[str, list[int]] = {}
         self._stop_sent = False
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
@@ -104,6 +106,8 @@ class StageProcess:
                 self.done, self.state = message, "done"
             case Failed():
                 self.failed, self.state = message, "failed"
+            case Measured():
+                self.measured[message.probe] = message.values_ns
             case _:
                 self.said.append(message.text)
 

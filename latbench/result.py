@@ -17,7 +17,7 @@ SCHEMA_VERSION: Final = 2
 hops' histograms (HdrHistogram V2, compressed, base64) by name.
 2 (0.1.0): column `stall`; `latbench.hdr` has `hiccup`, too; metadata `latbench.samples` holds what
 was sampled once a second (an Arrow stream, base64); `RunResult` has its members from `warmup_ns`
-on, `Finding` has `allowed`.
+on, `Finding` has `allowed`; `floor` where `--floor` was given.
 """
 
 
@@ -221,6 +221,23 @@ class BrokerFacts(msgspec.Struct, frozen=True, kw_only=True):
     cluster_id: str = ""
 
 
+class Floor(msgspec.Struct, frozen=True, kw_only=True):
+    """What this machine and this broker took with next to nothing in between (`latbench.floor`)."""
+
+    measured_unix_ns: int
+    """When it was begun."""
+    interval_ns: int
+    """Between two samples of a probe."""
+    probes: tuple[HopSummary, ...]
+    """`hop` is the probe: `timer`, `tcp`, `websocket` (both there and back), `ack`, `consume`. One
+    without samples is left out (`ack` with `acks=0`)."""
+
+    def p50_ns(self, probe: str) -> int | None:
+        """A probe's p50; None where it has too few samples."""
+        found = next((each for each in self.probes if each.hop == probe), None)
+        return None if found is None else found.percentiles_ns.get("p50")
+
+
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     """Everything known of a run but its rows."""
 
@@ -265,6 +282,8 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     """How many such runs there are."""
     advice: tuple[Finding, ...] = ()
     """What to change; `latbench.advice` has the prose."""
+    floor: Floor | None = None
+    """Measured just before the run; None without `--floor`."""
 
     def hop(self, name: str) -> HopSummary:
         """The summary of the hop called `name`."""

@@ -30,7 +30,7 @@ from latbench.clock import WallAnchor
 from latbench.config import RunConfig
 from latbench.errors import LatbenchError, reason
 from latbench.recording import COLUMNS, SAMPLED
-from latbench.result import BrokerFacts, Environment
+from latbench.result import BrokerFacts, Environment, Floor
 from latbench.ring import Rows
 
 SUFFIX: Final = ".partial"
@@ -55,6 +55,7 @@ class Preface(msgspec.Struct, frozen=True, kw_only=True):
     anchor: WallAnchor
     own_cost_ns: dict[str, int] = {}
     """By stage: what stamping and recording one tick takes."""
+    floor: Floor | None = None
 
 
 class Tally(msgspec.Struct, frozen=True, kw_only=True):

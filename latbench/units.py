@@ -66,6 +66,11 @@ def _three_digits(value: float) -> str:
     return f"{value:.1f}" if magnitude >= 9.995 else f"{value:.2f}"
 
 
+def format_multiple(value: float) -> str:
+    """A factor with three significant digits: `1.25`, `12.5`, `1,250`."""
+    return f"{value:,.0f}" if value >= 99.95 else _three_digits(value)
+
+
 def format_count(value: int) -> str:
     """A count with thousands separated by commas: `60,000`."""
     return f"{value:,}"

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from latbench import __version__
-from latbench.cli import report, run, selftest
+from latbench.cli import floor, report, run, selftest
 from latbench.errors import ExitCode, LatbenchError
 
 app: Final = typer.Typer(
@@ -25,6 +25,7 @@ app: Final = typer.Typer(
 app.command("run")(run.run)
 app.command("report")(report.report)
 app.command("selftest")(selftest.selftest)
+app.command("floor")(floor.floor)
 
 
 def _show_version(wanted: bool) -> None:

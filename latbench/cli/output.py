@@ -11,6 +11,7 @@ import typer
 
 from latbench import advice
 from latbench.findings import describe, severity
+from latbench.floor import floor_ns_by_hop, times_floor
 from latbench.render.console import open_console
 from latbench.render.report import ALLOWED, Report
 from latbench.result import RunResult
@@ -21,6 +22,9 @@ def show(result: RunResult, path: Path, *, as_json: bool) -> None:
     if as_json:
         summary = msgspec.to_builtins(result)
         summary["file"] = str(path)
+        if result.floor is not None:
+            summary["floor"]["floor_ns"] = floor_ns_by_hop(result.floor)
+            summary["floor"]["times_floor"] = times_floor(result.floor, result.hops)
         for finding, told in zip(result.findings, summary["findings"], strict=True):
             told["severity"] = str(severity(finding))
             told["text"] = describe(finding)

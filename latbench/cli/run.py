@@ -142,6 +142,16 @@ def run(
     ] = None,
     drain_timeout: options.DrainTimeout = "10s",
     # --- output
+    floor: Annotated[
+        bool,
+        typer.Option(
+            "--floor",
+            metavar="",
+            help="Before the run measure for 4 s what this machine and this broker take at the "
+            "least; the report sets each hop beside it.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = False,
     output_file: Annotated[
         Path | None,
         typer.Option(
@@ -211,6 +221,7 @@ def run(
         drain_timeout_ns=parse_duration_ns(drain_timeout, "drain time-out"),
         name=configuration.parse_name(name),
         hiccups=hiccups,
+        floor=floor,
         allow=parse_allowed(allow or []),
     )
     _check_together(context, run_config)

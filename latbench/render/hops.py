@@ -14,14 +14,16 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from latbench.floor import floor_ns_by_hop, times_floor
 from latbench.render.ink import Drawn, Ink, Line, left, paragraph, right, width_of
-from latbench.result import HopSummary
+from latbench.result import Floor, HopSummary
 from latbench.tick import HOPS, Hop, HopKind
-from latbench.units import format_count, format_latency, format_rate
+from latbench.units import format_count, format_latency, format_multiple, format_rate
 
 NOT_AVAILABLE: Final = "n/a"
 MOCK: Final = "librdkafka's mock broker, not Kafka"
 HICCUP: Final = "hiccup"
+TIMES_FLOOR: Final = "×floor"
 
 LATENCY_WIDTH: Final = 7
 """`55.1 µs`: fixed, so that columns stand still while a live view's figures change."""
@@ -58,6 +60,10 @@ STATISTICS: Final = (
     Statistic("mean", lambda summary: summary.mean_ns),
     Statistic("stdev", lambda summary: summary.stdev_ns),
 )
+
+
+def _times_floor(multiples: Mapping[str, float]) -> Statistic:
+    return Statistic(TIMES_FLOOR, lambda summary: multiples.get(summary.hop))
 
 
 def only(*names: str) -> tuple[Statistic, ...]:
@@ -122,6 +128,8 @@ class _Row:
                 return [(format_count(round(value or 0)), self.style)]
             case "rate":
                 return [(format_rate(value or 0.0), self.style)]
+            case name if name == TIMES_FLOOR:
+                return [(ink.text("–" if value is None else format_multiple(value)), self.style)]
             case _ if summary is None or not summary.count:
                 return [(right(ink.text("–"), LATENCY_WIDTH), "dim")]
             case _:
@@ -131,7 +139,8 @@ class _Row:
 class HopTable(Drawn):
     """All hops and all (or the given) statistics; `notes` adds what a first reader has to know.
 
-    `hiccups` adds how late timers woke on this machine.
+    `hiccups` adds how late timers woke on this machine, `floor` how many times its floor each hop's
+    p50 is.
     """
 
     def __init__(
@@ -140,13 +149,17 @@ class HopTable(Drawn):
         *,
         embedded: bool,
         hiccups: HopSummary | None = None,
+        floor: Floor | None = None,
         statistics: Sequence[Statistic] = STATISTICS,
         notes: bool = True,
     ) -> None:
         self._summaries: Mapping[str, HopSummary] = {summary.hop: summary for summary in hops}
         self._hiccups = hiccups
         self._embedded = embedded
+        self._floor = floor
         self._statistics = statistics
+        if floor is not None:
+            self._statistics = [*statistics, _times_floor(times_floor(floor, hops))]
         self._notes = notes
 
     def draw(self, width: int, ink: Ink) -> list[Line]:
@@ -176,6 +189,8 @@ class HopTable(Drawn):
                 f"kafka and ack were measured against {MOCK}: they test the pipeline and say "
                 "nothing about a real broker."
             )
+        if self._floor is not None:
+            texts.append(_floor_words(self._floor))
         shown = self._summaries.values()
         if any(None in summary.percentiles_ns.values() for summary in shown if summary.count):
             texts.append("n/a: fewer than 100 ticks lie above, so a figure would be a guess.")
@@ -226,7 +241,7 @@ class HopTable(Drawn):
     ) -> list[Line]:
         head_width = sum(map(len, heads[0]))
         header = "".join(
-            right(statistic.name, gap + width)
+            right(ink.text(statistic.name), gap + width)
             for statistic, width in zip(self._statistics, widths, strict=True)
         )
         rule: Line = [(ink.rule(head_width + len(header)), "dim")]
@@ -270,7 +285,9 @@ class HopTable(Drawn):
 
     def _columns(self, rows: Sequence[_Row], gap: int, ink: Ink) -> list[Line]:
         lines: list[Line] = [[(" " * _NAME_WIDTH, "")], [(" " * _NAME_WIDTH, "")]]
-        names = ("rate/s" if item.name == "rate" else item.name for item in self._statistics)
+        names = (
+            "rate/s" if item.name == "rate" else ink.text(item.name) for item in self._statistics
+        )
         lines += [[(left(name, _NAME_WIDTH), "dim")] for name in names]
         bar = ink.text("│")
         previous: _Row | None = None
@@ -285,6 +302,18 @@ class HopTable(Drawn):
                 line.extend([(lead + " " * (cell_width - width_of(cell)), "dim"), *cell])
             previous = row
         return lines
+
+
+def _floor_words(floor: Floor) -> str:
+    """What the hops' multiples are of."""
+    floors_ns = floor_ns_by_hop(floor)
+    listed = ", ".join(f"{hop} {format_latency(value)}" for hop, value in floors_ns.items())
+    if not listed:
+        return f"{TIMES_FLOOR}: nothing to compare with, the broker was too slow for its probe."
+    return (
+        f"{TIMES_FLOOR}: p50 against what this machine and broker took just before, with next to "
+        f"nothing in between: {listed}."
+    )
 
 
 def _compact(value: float) -> str:

@@ -102,7 +102,12 @@ class Report(Drawn):
         if not measured:
             return [title, *paragraph("No tick was measured.", width, ink)]
         result = self._result
-        table = HopTable(result.hops, embedded=result.config.is_embedded, hiccups=result.hiccups)
+        table = HopTable(
+            result.hops,
+            embedded=result.config.is_embedded,
+            hiccups=result.hiccups,
+            floor=result.floor,
+        )
         return [title, *table.draw(width, ink)]
 
     def _kafka(self, width: int, ink: Ink) -> list[Line]:

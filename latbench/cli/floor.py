@@ -1,0 +1,96 @@
+"""`latbench floor`: what this machine and this broker take with next to nothing in between."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from latbench import config as configuration
+from latbench.broker import check_options
+from latbench.cli import options
+from latbench.config import RunConfig
+from latbench.errors import ExitCode
+from latbench.floor import MAX_SAMPLES, MIN_SAMPLES, SAMPLES, floor_ns_by_hop
+from latbench.floor_session import FloorResult, measure_alone
+from latbench.render.console import open_console
+from latbench.render.floor import FloorProgress, FloorReport
+from latbench.supervisor import Interrupted
+
+
+def floor(
+    ws_engine: options.WsEngine = "picows",
+    pin: options.Pin = "",
+    broker: options.Broker = configuration.EMBEDDED,
+    topic: options.Topic = "tick-data",
+    acks: options.Acks = "all",
+    linger: options.Linger = "0",
+    compression: options.Compression = "none",
+    producer: options.Producer = None,
+    consumer: options.Consumer = None,
+    samples: Annotated[
+        str,
+        typer.Option(
+            metavar="N",
+            help="Of each probe, 0.5 ms apart; p99 needs 10,000, p90 1,000.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = str(SAMPLES),
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            metavar="",
+            help="All figures as JSON on stdout, nothing else there.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = False,
+) -> int:
+    """Measure what no pipeline gets under here: timer, sockets, the broker, each on its own."""
+    count = configuration.parse_whole(samples, "--samples", MIN_SAMPLES, MAX_SAMPLES)
+    config = RunConfig(
+        ws_engine=configuration.parse_choice(ws_engine, "--ws-engine", configuration.WS_ENGINES),
+        pin=configuration.parse_cpus(pin, os.sched_getaffinity(0)),
+        broker=broker,
+        topic=configuration.parse_topic(topic),
+        acks=configuration.parse_choice(acks, "--acks", configuration.ACKS),
+        linger_ms=configuration.parse_linger_ms(linger),
+        compression=configuration.parse_choice(
+            compression, "--compression", configuration.COMPRESSIONS
+        ),
+        producer=configuration.parse_properties(producer or [], "producer"),
+        consumer=configuration.parse_properties(consumer or [], "consumer"),
+    )
+    check_options(config)
+    progress = FloorProgress(open_console(sys.stderr, os.environ), count)
+    try:
+        result = _measure(config, count, progress)
+    except Interrupted as interrupted:
+        typer.echo("interrupted: the floor is measured whole or not at all", err=True)
+        return 128 + interrupted.signum
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(_as_json(result)), indent=2))
+    else:
+        open_console(sys.stdout, os.environ).print(FloorReport(result))
+    return ExitCode.OK
+
+
+def _measure(config: RunConfig, samples: int, progress: FloorProgress) -> FloorResult:
+    """Measure; nothing is left on the disk."""
+    with tempfile.TemporaryDirectory(prefix="latbench-") as directory:
+        try:
+            return measure_alone(config, samples, Path(directory), progress.update)
+        finally:
+            progress.stop()
+
+
+def _as_json(result: FloorResult) -> dict[str, Any]:
+    """The result with what follows from it."""
+    told: dict[str, Any] = msgspec.to_builtins(result)
+    told["floor"]["floor_ns"] = floor_ns_by_hop(result.floor)
+    return told

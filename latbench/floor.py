@@ -1,0 +1,117 @@
+"""The floor: what a machine and a broker take with next to nothing in between.
+
+Each hop of a tick has a limit that no pipeline on this machine gets under: a process does not wake
+sooner than the kernel wakes it, a message does not cross a socket faster than two bare sockets
+pass it on. The probes measure these limits; here stands which probe is the limit of which hop, and
+by how much a hop is above it. `docs/floor.md` says where each moment is taken.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+
+from latbench.analysis import summarise
+from latbench.clock import NS_PER_US
+from latbench.histogram import Histogram
+from latbench.result import Floor, HopSummary
+
+INTERVAL_NS: Final = 500 * NS_PER_US
+"""Between two samples of a probe.
+
+An idle CPU wakes slower than a busy one, so samples back to back give a floor that no paced tick
+can reach. Here 1 ms and 0.5 ms agree within 2 to 8 % (the noise between repetitions); at 0.25 ms a
+round trip takes 15 % less and a wake-up half as long (the guest polls for 200 µs before it lets
+its CPU sleep)."""
+
+SAMPLES: Final = 10_000
+"""The fewest that have 100 beyond p99."""
+RUN_SAMPLES: Final = 2_000
+"""Before a run: 3 s in all, and 200 beyond p90."""
+MIN_SAMPLES: Final = 1_000
+"""100 beyond p90."""
+MAX_SAMPLES: Final = 1_000_000
+WARM_SAMPLES: Final = 200
+"""The first ones of each probe pay for connections and caches."""
+
+TIMER: Final = "timer"
+TCP: Final = "tcp"
+WEBSOCKET: Final = "websocket"
+ACK: Final = "ack"
+CONSUME: Final = "consume"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Probe:
+    """One thing that is measured."""
+
+    name: str
+    label: str
+    """What happens in it, for people."""
+    limits: str
+    """What it is the limit of, for people."""
+
+
+PROBES: Final = (
+    Probe(TIMER, "timer wake-up", "schedule: waking on time"),
+    Probe(TCP, "TCP round trip", "any way to another process"),
+    Probe(WEBSOCKET, "WebSocket round trip", "websocket: half of it"),
+    Probe(ACK, "produce → ack", "ack"),
+    Probe(CONSUME, "produce → consume", "kafka (T3)"),
+)
+
+_TERMS: Final[Mapping[str, tuple[tuple[str, float], ...]]] = {
+    "schedule": ((TIMER, 1.0),),
+    "websocket": ((WEBSOCKET, 0.5),),
+    "kafka": ((CONSUME, 1.0),),
+    "end_to_end": ((TIMER, 1.0), (WEBSOCKET, 0.5), (CONSUME, 1.0)),
+    "ack": ((ACK, 1.0),),
+}
+"""Each hop's floor as a sum of probes, each times a factor. `relay` has none: all of it is the
+pipeline's own work."""
+
+
+def summarise_probe(probe: str, values_ns: Sequence[int], interval_ns: int) -> HopSummary:
+    """A probe's figures, without its first samples (`WARM_SAMPLES`, a sixth at most)."""
+    histogram = Histogram()
+    warm = min(WARM_SAMPLES, len(values_ns) // 6)
+    histogram.record(np.array(values_ns[warm:], dtype=np.int64))
+    return summarise(probe, histogram, histogram.count * interval_ns)
+
+
+def hop_floor_ns(floor: Floor, hop: str) -> float | None:
+    """The p50 that a hop can't get under; None for a hop without one, or without its probes.
+
+    That of `end_to_end` is the *bare floor*: the sum of the p50 of timer, half a WebSocket round
+    trip and produce → consume. (The p50 of a sum is not the sum of the p50, but near it where one
+    term is most of it.)
+    """
+    terms = _TERMS.get(hop)
+    if terms is None:
+        return None
+    total_ns = 0.0
+    for name, factor in terms:
+        p50_ns = floor.p50_ns(name)
+        if p50_ns is None:
+            return None
+        total_ns += factor * p50_ns
+    return total_ns
+
+
+def floor_ns_by_hop(floor: Floor) -> dict[str, float]:
+    """`hop_floor_ns` of every hop that has one."""
+    floors = ((hop, hop_floor_ns(floor, hop)) for hop in _TERMS)
+    return {hop: floor_ns for hop, floor_ns in floors if floor_ns is not None}
+
+
+def times_floor(floor: Floor, hops: Sequence[HopSummary]) -> dict[str, float]:
+    """The p50 of each hop that has a floor, as a multiple of it."""
+    multiples: dict[str, float] = {}
+    for hop in hops:
+        floor_ns, p50_ns = hop_floor_ns(floor, hop.hop), hop.percentiles_ns.get("p50")
+        if floor_ns and p50_ns is not None:
+            multiples[hop.hop] = p50_ns / floor_ns
+    return multiples
