@@ -19,11 +19,13 @@ from latbench.units import format_latency, format_rate
 
 MACHINE_BUSY: Final = 0.9
 """Of all CPUs' time: what is left is too little for ticks that come at the same time."""
+MACHINE_SHARED: Final = 0.7
+"""Or so much, where ticks queue for several processes at once: these wait for one another."""
 BACKPRESSURE_SHARE: Final = 0.01
 """Of the measured time: less is a moment, not a limit."""
 GROWN: Final = 2.0
 GROWN_NS: Final = 500_000
-GROWN_SHARE: Final = 0.4
+GROWN_SHARE: Final = 0.3
 """A queue shows where a hop's mean is at least twice what it was, by half a millisecond or more,
 and that is at least so much of what the total's has grown by."""
 
@@ -126,7 +128,10 @@ def _signs(point: SweepPoint, calm: SweepPoint | None) -> Iterator[tuple[str, Fi
     for name, share in sorted(shares.items(), key=lambda each: -each[1]):
         if share >= SATURATED:
             yield name, _sign(CPU_OF_PROCESS, process=name, percent=round(share * 100, 1))
-    if point.machine is not None and point.machine.busy >= MACHINE_BUSY:
+    queues = list(_queues(point, calm)) if calm is not None and calm is not point else []
+    is_shared = len({stage for stage, _ in queues}) > 1
+    limit = MACHINE_SHARED if is_shared else MACHINE_BUSY
+    if point.machine is not None and point.machine.busy >= limit:
         told = ", ".join(f"{name} {share:.0%}" for name, share in shares.items() if share)
         percent = round(point.machine.busy * 100, 1)
         yield MACHINE, _sign(CPU_OF_MACHINE, percent=percent, shares=told.replace("%", " %"))
@@ -137,8 +142,7 @@ def _signs(point: SweepPoint, calm: SweepPoint | None) -> Iterator[tuple[str, Fi
         share = waited_ns / point.measured_ns if point.measured_ns else 0.0
         if share >= BACKPRESSURE_SHARE:
             yield stage, _sign(code, percent=round(share * 100, 1))
-    if calm is not None and calm is not point:
-        yield from _queues(point, calm)
+    yield from queues
 
 
 def _queues(point: SweepPoint, calm: SweepPoint) -> Iterator[tuple[str, Finding]]:

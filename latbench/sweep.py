@@ -43,6 +43,8 @@ WARMUP_LIMIT_NS: Final = 20 * NS_PER_S
 """Of `--warmup auto` from the second point on: the broker is warm, and what has not settled twice
 as long as the least that it takes is a queue that grows. The first point may take two minutes."""
 MAX_POINT_NS: Final = 600 * NS_PER_S
+_START_NS: Final = 3 * NS_PER_S
+"""For processes to start and end, and a result to be written."""
 
 _SPARE: Final[Mapping[Arrivals, float]] = {
     Arrivals.CONSTANT: 1.01,
@@ -109,6 +111,13 @@ def point_duration_ns(plan: SweepPlan, rate_hz: int, arrivals: Arrivals) -> int:
     step_ns = 100 * NS_PER_MS
     needed_ns = -(-int(ticks * NS_PER_S / rate_hz) // step_ns) * step_ns
     return max(plan.duration_ns, needed_ns)
+
+
+def longest_point_ns(plan: SweepPlan, arrivals: Arrivals) -> int:
+    """What a point takes at most, its rest included; a cold broker's first one may take longer."""
+    warmup_ns = WARMUP_LIMIT_NS if plan.warmup_ns is None else plan.warmup_ns
+    measured_ns = point_duration_ns(plan, plan.from_hz, arrivals)
+    return _START_NS + warmup_ns + measured_ns + plan.cool_down_ns
 
 
 def _rate_within(plan: SweepPlan, arrivals: Arrivals) -> int:

@@ -42,8 +42,14 @@ _PROSE: Final[Mapping[str, str]] = {
     SLO_BROKEN: "{subject} is {value}",
     SLO_UNKNOWN: "{subject} takes {needed} ticks, there are {count}",
     RATE_MISSED: "the rate was {percent:+.1f} % off",
-    OVERLOADED: "overloaded: {behind} behind after {after}",
+    OVERLOADED: "{behind} behind after {after}",
     Code.TICKS_LOST: "{lost} of {sent} ticks were lost",
+}
+_WORDS: Final[Mapping[str, str]] = {
+    SLO_UNKNOWN: "too few ticks",
+    RATE_MISSED: "rate",
+    Code.TICKS_LOST: "lost",
+    Code.NOTHING_MEASURED: "nothing measured",
 }
 
 
@@ -199,6 +205,13 @@ def describe_reason(reason: Finding) -> str:
             case "needed" | "count" | "lost" | "sent":
                 values[name] = format_count(int(value))
     return prose.format(**values)
+
+
+def reason_word(reason: Finding) -> str:
+    """The same in a word or two, for a table: `p99`, `rate`, `overloaded`."""
+    if reason.code == SLO_BROKEN:
+        return str(reason.values["subject"]).removeprefix("end_to_end.")
+    return _WORDS.get(reason.code, reason.code)
 
 
 def _reason(code: str, **values: float | str) -> Finding:

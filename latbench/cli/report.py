@@ -14,6 +14,7 @@ from latbench.errors import LatbenchError
 from latbench.result import RunStatus
 from latbench.spool import SUFFIX, SpoolReader, spool_path
 from latbench.store import read_result
+from latbench.sweep_file import is_sweep, read_sweep
 
 
 def report(
@@ -51,6 +52,11 @@ def report(
         )
     if save:
         raise LatbenchError(f"{file} is a result file already", "leave --save out")
+    if is_sweep(file):
+        if verify:
+            raise LatbenchError(f"{file} is of a sweep: it has no rows", "leave --verify out")
+        output.show_sweep(read_sweep(file), [file], as_json=as_json)
+        return 0
     result = read_result(file)
     output.show(result, file, as_json=as_json)
     if verify:
