@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import numpy as np
@@ -73,20 +74,22 @@ class _RingIndex:
         least, greatest = [], []
         for start in range(0, len(rows), _CHUNK_ROWS):
             seq = rows[start : start + _CHUNK_ROWS][:, 0]
-            least.append(seq.min())
-            greatest.append(seq.max())
-            if sent is not None and greatest[-1] >= sent:
+            first, last = int(seq.min()), int(seq.max())
+            least.append(first)
+            greatest.append(last)
+            if sent is not None and last >= sent:
                 self.beyond += int(np.count_nonzero(seq >= sent))
                 seq = seq[seq < sent]
-            self._note_blocks(seq)
+                last = int(seq.max(initial=first))
+            self._note_blocks(seq, first, last)
         self._kept: tuple[int, Rows] | None = None
         self._least = np.array(least, dtype=np.int64)
         self._greatest = np.array(greatest, dtype=np.int64)
 
-    def _note_blocks(self, seq: Column) -> None:
+    def _note_blocks(self, seq: Column, least: int, greatest: int) -> None:
         if not seq.size:
             return
-        first, last = int(seq.min()) // BLOCK_TICKS, int(seq.max()) // BLOCK_TICKS
+        first, last = least // BLOCK_TICKS, greatest // BLOCK_TICKS
         if last - first < 2:  # all but always; both ends are rows, so neither is empty
             self.blocks.update((first, last))
         else:
@@ -130,7 +133,9 @@ class Assembly:
     """
 
     def __init__(self, rows: Mapping[str, RowSequence], sent: int | None = None) -> None:
-        self._indices = {ring: _RingIndex(rows[ring], sent) for ring in _PRECEDENCE}
+        with ThreadPoolExecutor(2) as pool:  # reading holds no lock: 25 ns a tick by one alone
+            indices = pool.map(lambda ring: _RingIndex(rows[ring], sent), _PRECEDENCE)
+            self._indices = dict(zip(_PRECEDENCE, indices, strict=True))
         self._last = None if sent is None else sent - 1
         self.strangers = self._indices[CONSUMER].beyond
         """Messages on the topic with this run's id and a `seq` that was never sent."""

@@ -54,6 +54,8 @@ _DELTA_ENCODED: Final = [field.name for field in SCHEMA if pa.types.is_integer(f
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
+_Ticks = tuple[TickTable, Mask, Mask | None]
+
 Samples = Mapping[str, npt.NDArray[np.int64]]
 """Columns of equal length by name, a row a sample."""
 
@@ -69,7 +71,7 @@ class ResultWriter:
         self._path = path
         self._symbols = pa.array(symbols, type=pa.string())
         self._nameless = symbols.index("") if "" in symbols else MISSING
-        self._pending: list[Any] = []
+        self._pending: list[_Ticks] = []
         self._pending_ticks = 0
         # encoding and compressing is half of all work on a tick at a run's end, and Arrow does it
         # without Python's lock: beside the next row group's ticks being joined
@@ -87,13 +89,30 @@ class ResultWriter:
 
     def write(self, table: TickTable, warmup: Mask, stalled: Mask | None) -> None:
         """Add ticks; `warmup`: which are not measured; `stalled`: which overlap one, if known."""
+        self._pending.append((table, warmup, stalled))
+        self._pending_ticks += len(table)
+        if self._pending_ticks >= ROW_GROUP_TICKS:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Have the pending row group written once the one before is: two at most in memory."""
+        self._wait()
+        if self._pending:
+            self._encoding = self._encoder.submit(self._encode, self._pending)
+        self._pending, self._pending_ticks = [], 0
+
+    def _encode(self, pending: list[_Ticks]) -> None:
+        batches = [self._as_batch(*ticks) for ticks in pending]
+        self._writer.write_table(pa.Table.from_batches(batches))
+
+    def _as_batch(self, table: TickTable, warmup: Mask, stalled: Mask | None) -> Any:
         columns = table.columns
         arrays = []
         for field in SCHEMA:
             if field.name == "symbol":
                 ids = columns["symbol_id"]
                 mask = (ids == MISSING) | (ids == self._nameless)
-                numbers = pa.array(ids.astype(np.int32), mask=mask)
+                numbers = pa.array(ids.astype(np.int32), mask=mask if mask.any() else None)
                 arrays.append(pa.DictionaryArray.from_arrays(numbers, self._symbols))
             elif field.name == "warmup":
                 arrays.append(pa.array(warmup))
@@ -105,18 +124,7 @@ class ResultWriter:
             else:
                 values = columns[field.name]
                 arrays.append(pa.array(values, type=field.type, mask=_nulls(values)))
-        self._pending.append(pa.record_batch(arrays, schema=SCHEMA))
-        self._pending_ticks += len(table)
-        if self._pending_ticks >= ROW_GROUP_TICKS:
-            self._flush()
-
-    def _flush(self) -> None:
-        """Have the pending row group written once the one before is: two at most in memory."""
-        self._wait()
-        if self._pending:
-            group = pa.Table.from_batches(self._pending)
-            self._encoding = self._encoder.submit(self._writer.write_table, group)
-        self._pending, self._pending_ticks = [], 0
+        return pa.record_batch(arrays, schema=SCHEMA)
 
     def _wait(self) -> None:
         """Until the row group that is being written is; raises what its writing raised."""
