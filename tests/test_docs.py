@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from latbench.broker import consumer_properties, producer_properties
-from latbench.cli import app
+from latbench.cli import build_app
 from latbench.config import RunConfig
 from latbench.errors import ExitCode
 from latbench.findings import SEVERITY, Code
@@ -79,7 +79,7 @@ def names_in(page: Path) -> set[str]:
 
 def options_of(command: str) -> dict[str, str | None]:
     """A command's long options, and the environment variable of each."""
-    found = typer.main.get_command(app).commands[command]  # type: ignore[attr-defined]
+    found = typer.main.get_command(build_app()).commands[command]  # type: ignore[attr-defined]
     return {
         option: getattr(parameter, "envvar", None)
         for parameter in found.params
@@ -89,7 +89,7 @@ def options_of(command: str) -> dict[str, str | None]:
 
 
 def all_options() -> set[str]:
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    commands = typer.main.get_command(build_app()).commands  # type: ignore[attr-defined]
     return {"--help", "--version"} | {option for name in commands for option in options_of(name)}
 
 

@@ -2,30 +2,53 @@
 
 from __future__ import annotations
 
+import importlib
 import os
-import platform
 import sys
+from collections.abc import Container, Mapping
 from typing import Annotated, Final
 
 import typer
 
 from latbench import __version__
-from latbench.cli import floor, report, run, selftest
 from latbench.errors import ExitCode, LatbenchError
 
-app: Final = typer.Typer(
-    name="latbench",
-    no_args_is_help=True,
-    add_completion=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Measures how long a market tick takes from the moment it was due, hop by hop: generator, "
-    "WebSocket relay, Kafka, consumer.",
-)
-app.command("run")(run.run)
-app.command("report")(report.report)
-app.command("selftest")(selftest.selftest)
-app.command("floor")(floor.floor)
+COMMANDS: Final[Mapping[str, str]] = {
+    "run": "Run the pipeline and measure every tick's way through it.",
+    "report": "Print a run's report from its file alone.",
+    "selftest": "Prove on this machine that what is measured is true: known delays, hop by hop.",
+    "sweep": "Find the highest tick rate that holds a latency, and see why no higher one does.",
+    "floor": "Measure what no pipeline gets under here: timer, sockets, the broker, each on its "
+    "own.",
+}
+"""Each is a function and a module here of that name; the sentence is its docstring's first."""
+
+
+def build_app(words: Container[str] = COMMANDS) -> typer.Typer:
+    """The commands named among `words` as they are, of the others name and sentence.
+
+    Importing all of them takes several times as long as `latbench --help` should.
+    """
+    app = typer.Typer(
+        name="latbench",
+        no_args_is_help=True,
+        add_completion=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help="Measures how long a market tick takes from the moment it was due, hop by hop: "
+        "generator, WebSocket relay, Kafka, consumer.",
+    )
+    app.callback()(_root)
+    for name, sentence in COMMANDS.items():
+        if name in words:
+            app.command(name)(getattr(importlib.import_module(f"latbench.cli.{name}"), name))
+        else:
+            app.command(name, help=sentence)(_elsewhere)
+    return app
+
+
+def _elsewhere() -> None:
+    """Stands for a command that the command line doesn't name: never called."""
 
 
 def _show_version(wanted: bool) -> None:
@@ -34,7 +57,6 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     version: Annotated[
         bool,
@@ -47,12 +69,13 @@ def _root(
 def run_cli() -> None:
     """Run the command line and exit; every error becomes a line, a hint and an exit code."""
     try:
-        if platform.system() != "Linux":
+        if sys.platform != "linux":
             raise LatbenchError(
-                f"latbench needs Linux (timerfd, memfd, prctl); this is {platform.system()}",
+                f"latbench needs Linux (timerfd, memfd, prctl); this is {sys.platform}",
                 "a virtual machine will do, at the price of its jitter",
             )
-        code = app(standalone_mode=False)
+        completing = "_LATBENCH_COMPLETE" in os.environ  # its words stand in the environment
+        code = build_app(COMMANDS if completing else sys.argv[1:])(standalone_mode=False)
     except LatbenchError as error:
         _complain(error.message, error.hint)
         code = error.exit_code

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Final
 
-import msgspec
 import typer
 
 from latbench import config as configuration
 from latbench.arrivals import Arrivals
-from latbench.assignment import Assignment, assign
-from latbench.broker import check_options
-from latbench.cli import options, output, results
+from latbench.cli import options
 from latbench.config import RunConfig
-from latbench.errors import ExitCode, UsageError
-from latbench.findings import is_valid, parse_allowed
-from latbench.render.console import open_console
-from latbench.render.lines import LineView
-from latbench.render.view import RunView, open_view
-from latbench.result import RunStatus
-from latbench.spool import NameTakenError
-from latbench.supervisor import Interrupted, Outcome
-from latbench.supervisor import run as supervise
+from latbench.errors import UsageError
+from latbench.findings import parse_allowed
 from latbench.units import parse_duration_ns
 
 _REPLAY: Final = "Replay"
@@ -225,35 +213,9 @@ def run(
         allow=parse_allowed(allow or []),
     )
     _check_together(context, run_config)
-    check_options(run_config)
-    assignment = assign(run_config, results.choose_path(output_file, name, overwrite=overwrite))
-    view = _open_view(run_config, live=live)
-    with contextlib.suppress(BrokenPipeError):  # who reads it has gone: not the run's concern
-        view.start()
-    try:
-        outcome, path = _supervise(assignment, view, may_rename=output_file is None)
-    except Interrupted as interrupted:
-        view.stop()
-        typer.echo("interrupted before the first tick: nothing was measured", err=True)
-        return 128 + interrupted.signum
-    finally:
-        view.stop()
-    output.show(outcome.result, path, as_json=as_json)
-    _explain_failure(outcome)
-    return _exit_code(outcome)
+    from latbench.cli.conduct import conduct  # noqa: PLC0415 (numpy, Kafka: not for `--help`)
 
-
-def _supervise(assignment: Assignment, view: RunView, *, may_rename: bool) -> tuple[Outcome, Path]:
-    """Make the run; how it ended, and where its result lies."""
-    while True:
-        try:
-            return supervise(assignment, view.update), assignment.output
-        except NameTakenError:
-            if not may_rename:
-                raise
-        # another run, begun in the same second, was the first to take the name
-        path = results.choose_path(None, assignment.config.name, overwrite=False)
-        assignment = msgspec.structs.replace(assignment, output=path)
+    return conduct(run_config, output_file, overwrite=overwrite, live=live, as_json=as_json)
 
 
 def _warmup_ns(warmup: str | None, source: str, speed: str, *, loop: bool) -> int:
@@ -264,12 +226,6 @@ def _warmup_ns(warmup: str | None, source: str, speed: str, *, loop: bool) -> in
     # a file sent as fast as it goes is over before anything is warm
     at_once = configuration.parse_speed(speed) == configuration.MAX_SPEED and not loop
     return 0 if source != configuration.SIMULATED and at_once else configuration.DEFAULT_WARMUP_NS
-
-
-def _open_view(config: RunConfig, *, live: bool) -> RunView:
-    console = open_console(sys.stderr, os.environ)
-    title = f"latbench {config.name}".rstrip()
-    return open_view(console, title, embedded=config.is_embedded) if live else LineView(console)
 
 
 def _check_together(context: typer.Context, config: RunConfig) -> None:
@@ -292,20 +248,3 @@ def _check_together(context: typer.Context, config: RunConfig) -> None:
                 raise UsageError(
                     f"--{option} is for a replay", f"add --source FILE, or leave --{option} out"
                 )
-
-
-def _explain_failure(outcome: Outcome) -> None:
-    if outcome.result.status is not RunStatus.FAILED:
-        return
-    typer.echo(f"error: {outcome.result.failure}", err=True)
-    for line in outcome.log_tail:
-        typer.echo(f"  {line}", err=True)
-    typer.echo("hint: the ticks up to then are in the result file, marked as failed", err=True)
-
-
-def _exit_code(outcome: Outcome) -> int:
-    if outcome.result.status is RunStatus.FAILED:
-        return ExitCode.FAILURE
-    if outcome.signal:
-        return 128 + outcome.signal
-    return ExitCode.OK if is_valid(outcome.result) else ExitCode.INVALID

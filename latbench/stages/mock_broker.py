@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from confluent_kafka import Producer
 
-from latbench.broker import mock_bootstrap
+from latbench.broker import EAGER, mock_bootstrap
 from latbench.control import Done, Ready
 from latbench.plan import StagePlan
 from latbench.ring import RingWriter
@@ -20,7 +20,12 @@ def run(plan: StagePlan, supervisor: Supervisor, rings: dict[str, RingWriter]) -
     """Serve until told to stop."""
     del plan, rings
     producer = Producer(
-        {"test.mock.num.brokers": 1, "bootstrap.servers": "127.0.0.1:1", "log_level": 0}
+        {
+            "test.mock.num.brokers": 1,
+            "bootstrap.servers": "127.0.0.1:1",
+            "log_level": 0,
+            **EAGER,
+        }
     )
     supervisor.send(Ready(bootstrap=mock_bootstrap(producer)))
     supervisor.stopping.wait()
