@@ -84,21 +84,23 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
     """One for each rate (leave-one-out cross-validation); empty with fewer than five."""
 
     @property
+    def errors(self) -> tuple[float | None, ...]:
+        """Relative, on points left out; None where the others put the capacity below the rate."""
+        return tuple(each.error for each in self.left_out)
+
+    @property
     def median_error(self) -> float | None:
-        """Of the absolute errors on points left out; None where half of them can't be told."""
-        return self._error_at(0.5)
+        """Of the absolute errors; None where there are none, or half of them can't be told."""
+        if not self.left_out:
+            return None
+        errors = [np.inf if error is None else abs(error) for error in self.errors]
+        value = float(np.quantile(errors, 0.5, method="higher"))
+        return value if np.isfinite(value) else None
 
     @property
     def worst_error(self) -> float | None:
-        """The largest of them; None: one of the points can't be told at all."""
-        return self._error_at(1.0)
-
-    def _error_at(self, share: float) -> float | None:
-        if not self.left_out:
-            return None
-        errors = [np.inf if each.error is None else abs(each.error) for each in self.left_out]
-        value = float(np.quantile(errors, share, method="higher"))
-        return value if np.isfinite(value) else None
+        """The largest of those that can be told."""
+        return max((abs(error) for error in self.errors if error is not None), default=None)
 
 
 def fit(latencies_ns: Mapping[int, float]) -> Fit | None:

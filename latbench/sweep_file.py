@@ -5,6 +5,7 @@ The columns are for tools that draw and compare; whoever reads the metadata has 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -56,7 +57,8 @@ def write_sweep(path: Path, result: SweepResult) -> None:
         pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary, compression="zstd")
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise LatbenchError(
             f"can't write {path}: {reason(error)}", "make room, or choose --output"
         ) from None

@@ -41,7 +41,7 @@ OVERLOADED: Final = "overloaded"
 _PROSE: Final[Mapping[str, str]] = {
     SLO_BROKEN: "{subject} is {value}",
     SLO_UNKNOWN: "{subject} takes {needed} ticks, there are {count}",
-    RATE_MISSED: "the rate was {percent:+.1f} % off",
+    RATE_MISSED: "rate {percent:+.1f} % off",
     OVERLOADED: "{behind} behind after {after}",
     Code.TICKS_LOST: "{lost} of {sent} ticks were lost",
 }

@@ -51,6 +51,11 @@ class Threshold(msgspec.Struct, frozen=True, kw_only=True):
         """What is bounded: `end_to_end.p99`."""
         return f"{self.hop}.{self.statistic}"
 
+    @property
+    def short_subject(self) -> str:
+        """The same without `end_to_end`, which most bounds are about: `p99`, `kafka.p99`."""
+        return self.subject.removeprefix("end_to_end.")
+
     def __str__(self) -> str:
         return f"{self.subject} {self.operator} {format_latency(self.limit_ns)}"
 

@@ -96,19 +96,20 @@ class SweepReport(Drawn):
         columns = [
             Column(
                 "rate",
-                [[(format_rate(rate), s)] for (rate, _), s in zip(rows, styles, strict=True)],
+                [
+                    [(format_rate(rate), style)]
+                    for (rate, _), style in zip(rows, styles, strict=True)
+                ],
             ),
             Column("held", [_held(points) for _, points in rows]),
-            self._latencies(
-                "p50", [_median(map(_p50, points)) for _, points in rows], ink, worth=6
-            ),
         ]
-        for number, slo in enumerate(self._result.plan.slos):
-            name = slo.statistic if slo.hop == "end_to_end" else slo.subject
-            if (slo.hop, slo.statistic) == ("end_to_end", "p50"):
-                columns.pop()
+        slos = self._result.plan.slos
+        if "end_to_end.p50" not in {slo.subject for slo in slos}:
+            medians = [_median(map(_p50, points)) for _, points in rows]
+            columns.append(self._latencies("p50", medians, ink, worth=6))
+        for number, slo in enumerate(slos):
             values = [_median(point.values_ns[number] for point in points) for _, points in rows]
-            columns.append(self._latencies(name, values, ink))
+            columns.append(self._latencies(slo.short_subject, values, ink))
         for process, heading, worth in (
             ("generator", "gen", 3), ("relay", "relay", 5), ("consumer", "cons", 4),
             ("broker", "broker", 2),

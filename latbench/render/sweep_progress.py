@@ -46,7 +46,7 @@ class SweepProgress:
         longest = format_duration(-(-longest_point_ns // NS_PER_S) * NS_PER_S)
         self._print(f"A point takes {longest} at most, and there are 8 to 25 of them.")
         self._print("Ctrl-C ends it early and reports what was measured by then.")
-        names = [slo.subject for slo in self._plan.slos]
+        names = [slo.short_subject for slo in self._plan.slos]
         columns = "  ".join(right(name, max(_VALUE_WIDTH, len(name))) for name in names)
         head = f"{'':>3}  {left('why', _PURPOSE_WIDTH)} {right('rate', _RATE_WIDTH)}"
         self._print(f"{head}  {columns}  verdict")
@@ -74,7 +74,7 @@ class SweepProgress:
         values = "  ".join(
             right(
                 NOT_AVAILABLE if value is None else format_latency(value),
-                max(_VALUE_WIDTH, len(slo.subject)),
+                max(_VALUE_WIDTH, len(slo.short_subject)),
             )
             for slo, value in zip(self._plan.slos, point.values_ns, strict=True)
         )

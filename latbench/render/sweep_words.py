@@ -105,13 +105,13 @@ def _values_again(result: SweepResult) -> str:
 
 
 def _reasons_at(result: SweepResult, rate_hz: int) -> list[str]:
-    found = {
-        describe_reason(reason): None
-        for point in result.points
-        if point.rate_hz == rate_hz
-        for reason in point.reasons
-    }
-    return [f"It fails because {'; '.join(found)}."] if found else []
+    """Why the last measurement of a rate failed."""
+    point = next(
+        (each for each in reversed(result.points) if each.rate_hz == rate_hz and each.reasons), None
+    )
+    if point is None:
+        return []
+    return [f"It fails by this: {'; '.join(map(describe_reason, point.reasons))}."]
 
 
 def rounded(rate_hz: float) -> str:
@@ -123,13 +123,16 @@ def describe_error(fitted: Fit) -> str:
     """How far a curve is off, and whether to rely on it."""
     if not fitted.left_out:
         return "How far it is off is not known: that takes five rates at which latency was steady."
-    median, worst = fitted.median_error, fitted.worst_error
-    told = f"{median * 100:.0f} % at the median" if median is not None else "without bounds"
-    told += f", {worst * 100:.0f} % at worst" if worst is not None else ", without bounds at worst"
-    text = (
-        f"Each rate left out of the fit and predicted from the others: {told} "
-        f"({len(fitted.left_out)} rates)."
-    )
+    median, known = fitted.median_error, [e for e in fitted.errors if e is not None]
+    beyond = len(fitted.errors) - len(known)
+    told = []
+    if median is not None:
+        told.append(f"{median * 100:.0f} % off at the median")
+    if known:
+        told.append(f"{max(map(abs, known)) * 100:.0f} % at worst")
+    if beyond:
+        told.append(f"{beyond} of {len(fitted.errors)} beyond the capacity that the others give")
+    text = f"Each rate left out of the fit and predicted from the others: {', '.join(told)}."
     if median is None or median > RELIABLE_ERROR:
         text += " Don't rely on it: measure the rate that you need."
     return text
