@@ -91,6 +91,8 @@ class Launch:
         """Start the embedded broker alone, where it is wanted and not there yet."""
         if self._config.is_embedded and "broker" not in self._crew.members:
             self._crew.hire("broker", rings.descriptors_of("broker"), spool.log_path("broker"))
+            plan = BrokerPlan(run_id=self._run_id, hiccups=self._config.hiccups)
+            self._crew["broker"].send(Work(plan))
 
     def measure_floor(self, facts: BrokerFacts, log_directory: Path) -> Floor:
         """The floor, on a broker that is ready; no process but the broker's is to be there yet."""
@@ -108,9 +110,6 @@ class Launch:
         """The broker, ready with its topic."""
         bootstrap = self._config.broker
         if self._config.is_embedded:
-            self._crew["broker"].send(
-                Work(BrokerPlan(run_id=self._run_id, hiccups=self._config.hiccups))
-            )
             bootstrap = self._ready("broker").bootstrap
         return broker.prepare_topic(self._config, bootstrap)
 
