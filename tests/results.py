@@ -21,6 +21,7 @@ from latbench.result import (
     Counts,
     Environment,
     Finding,
+    Floor,
     HopSummary,
     MachineFigures,
     ProcessFigures,
@@ -236,6 +237,36 @@ def make_tail(**changes: Any) -> TailShare:
         mean_ns={hop: value * 1000 for hop, value in _TAIL_US.items()},
     )
     return msgspec.structs.replace(tail, **changes)
+
+
+_FLOOR_NS = {
+    "timer": 18_300, "tcp": 31_800, "websocket": 45_900, "ack": 216_000, "consume": 330_000
+}  # fmt: skip
+
+
+def make_floor(*, count: int = 10_000, **p50_ns: int) -> Floor:
+    """What a quiet machine takes; `timer=` and so on give a probe another p50.
+
+    Percentiles are `None` where `count` samples don't tell; the others are of the p50's shape.
+    """
+    shape = make_hop("hiccup", count=count)
+    p50 = _HOPS_US["hiccup"][1][0] * 1000
+    return Floor(
+        measured_unix_ns=1_764_005_390 * NS_PER_S,
+        interval_ns=500_000,
+        probes=tuple(
+            msgspec.structs.replace(
+                shape,
+                hop=probe,
+                rate_hz=2000.0,
+                percentiles_ns={
+                    name: None if value is None else round(value * given / p50)
+                    for name, value in shape.percentiles_ns.items()
+                },
+            )
+            for probe, given in (_FLOOR_NS | p50_ns).items()
+        ),
+    )
 
 
 def make_result(**changes: Any) -> RunResult:

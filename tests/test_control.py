@@ -16,7 +16,9 @@ from latbench.control import FromStage, StageEnd, SupervisorEnd, ToStage
 from latbench.plan import (
     BrokerPlan,
     ConsumerPlan,
+    EchoPlan,
     GeneratorPlan,
+    ProbePlan,
     RelayPlan,
     ReplaySource,
     SimulatedSource,
@@ -57,6 +59,22 @@ plans = st.one_of(
         ConsumerPlan, run_id=texts, cpu=maybe, topic=texts, partitions=numbers, consumer=properties
     ),
     st.builds(BrokerPlan, run_id=texts, cpu=maybe),
+    st.builds(EchoPlan, run_id=texts, cpu=maybe, ws_engine=texts),
+    st.builds(
+        ProbePlan,
+        run_id=texts,
+        cpu=maybe,
+        tcp_address=st.tuples(texts, numbers),
+        ws_address=st.tuples(texts, numbers),
+        ws_engine=texts,
+        topic=texts,
+        producer=properties,
+        consumer=properties,
+        producer_cpu=maybe,
+        consumer_cpu=maybe,
+        samples=numbers,
+        interval_ns=numbers,
+    ),
 )
 to_stage = st.one_of(
     st.builds(control.Work, plans),
@@ -68,6 +86,7 @@ from_stage = st.one_of(
     st.builds(control.Ready, numbers, texts, numbers),
     st.builds(control.Done),
     st.builds(control.Said, texts),
+    st.builds(control.Measured, texts, st.lists(numbers)),
     st.builds(control.Failed, texts, texts, numbers),
 )
 cuts = st.lists(st.integers(0, 2000), max_size=6)

@@ -17,7 +17,9 @@ from latbench.cli import build_app
 from latbench.config import RunConfig
 from latbench.errors import ExitCode
 from latbench.findings import SEVERITY, Code
-from latbench.result import Counts, HopSummary, RunResult, RunStatus
+from latbench.floor import PROBES
+from latbench.floor_session import FloorResult
+from latbench.result import Counts, Floor, HopSummary, RunResult, RunStatus
 from latbench.store import HISTOGRAMS_KEY, METADATA_KEY, SCHEMA
 from latbench.tick import HOPS, Stamps
 from latbench.tickfile import COLUMNS
@@ -131,7 +133,7 @@ def test_every_option_that_a_page_names_is_there() -> None:
     assert unknown == []
 
 
-@pytest.mark.parametrize("command", ["run", "report", "selftest"])
+@pytest.mark.parametrize("command", ["run", "report", "selftest", "floor"])
 def test_every_option_is_explained(command: str) -> None:
     assert set(options_of(command)) - names_in(DOCS / "running.md") == set()
 
@@ -173,6 +175,13 @@ def test_all_of_the_metadata_is_named() -> None:
         told |= {field.name for field in msgspec.structs.fields(kind)}
     implied = {"hop", "relay_backpressure_ns", "generator_backpressure_ns"}
     assert told - names - implied == set()
+
+
+def test_all_of_a_floor_is_named() -> None:
+    kinds = (Floor, FloorResult)
+    told = {field.name for kind in kinds for field in msgspec.structs.fields(kind)}
+    told |= {probe.name for probe in PROBES}
+    assert told - names_in(DOCS / "floor.md") == set()
 
 
 def test_every_member_of_a_message_is_named() -> None:

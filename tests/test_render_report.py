@@ -32,6 +32,7 @@ from tests.results import (
     make_config,
     make_counts,
     make_environment,
+    make_floor,
     make_hiccups,
     make_hop,
     make_hops,
@@ -88,6 +89,7 @@ RESULTS = {
     "failed": FAILED,
     "lost": LOST,
     "schema-1": make_result(**SCHEMA_1),
+    "floor": make_result(floor=make_floor()),
 }
 
 
@@ -108,9 +110,9 @@ def test_report_looks_as_before_in_ascii(width: int) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(widths, scales, counts, words, st.booleans())
+@given(widths, scales, counts, words, st.booleans(), st.none() | counts)
 def test_no_line_of_a_report_is_wider_than_the_terminal(
-    width: int, scale: float, count: int, word: str, ascii_only: bool
+    width: int, scale: float, count: int, word: str, ascii_only: bool, floor_count: int | None
 ) -> None:
     result = make_result(
         status=RunStatus.FAILED,
@@ -123,6 +125,7 @@ def test_no_line_of_a_report_is_wider_than_the_terminal(
         processes=tuple(make_process(involuntary_switches=count, minor_faults=count) for _ in "ab"),
         client=make_client(queue_mean_ns=scale * 1e5, batches=count, batch_bytes=scale),
         lost_ranges=tuple((seq * count, seq * count + 9) for seq in range(9)),
+        floor=None if floor_count is None else make_floor(count=floor_count),
     )
     drawn = Report(result, [("invalid", word)], word, advice=[word]).draw(width, Ink(ascii_only))
     text = plain(drawn)
@@ -372,3 +375,26 @@ def test_what_linger_takes_in_the_queue_is_told_by_the_linger_there_was() -> Non
 
 def test_a_run_without_a_warm_up_says_nothing_of_one() -> None:
     assert "5 min measured\n" in printed(Report(make_result(warmup_ns=0)), 160)
+
+
+def test_each_hop_stands_beside_its_floor() -> None:
+    lines = printed(Report(make_result(floor=make_floor())), 80).splitlines()
+    (row,) = [line for line in lines if line.startswith("×floor  ")]
+    # p50 of 80.1, 55.0, 430, 581 and 340 µs against 18.3, 22.95, 330, 371.25 and 216
+    assert row.replace("│", "").split() == [
+        "×floor",
+        "4.38",
+        "2.40",
+        "–",
+        "1.30",
+        "1.56",
+        "1.57",
+        "–",
+    ]
+    told = " ".join(lines)
+    assert "schedule 18.3 µs, websocket 22.9 µs, kafka 330 µs, end_to_end 371 µs" in told
+
+
+def test_a_floor_that_could_not_be_told_is_no_figure() -> None:
+    text = printed(Report(make_result(floor=make_floor(count=50))), 160)
+    assert "×floor: nothing to compare with, the probes had too few samples." in text

@@ -25,7 +25,7 @@ class FloorReport(Drawn):
         self._result = result
 
     def draw(self, width: int, ink: Ink) -> list[Line]:
-        """At most 80 cells wide."""
+        """At most 80 cells wide; from 75 on it also says what each is the limit of."""
         result = self._result
         intro = (
             "What this machine and this broker take, now, with next to nothing in between: no "
@@ -61,7 +61,8 @@ class FloorReport(Drawn):
                 latency_spans(bare_ns, LATENCY_WIDTH, "bold", ink) if name == "p50" else []
             )
             columns.append(Column(name, cells))
-        columns.append(text_column("the limit of", [ink.text(limit) for limit in limits], "dim"))
+        shown = [ink.text(limit) for limit in limits]
+        columns.append(text_column("the limit of", shown, "dim", worth=1))
         lines = draw_grid(columns, width, ink)
         rule: Line = [(ink.rule(max(map(width_of, lines))), "dim")]
         return [*lines[:-1], rule, lines[-1]]
@@ -72,7 +73,7 @@ class FloorReport(Drawn):
         texts = [
             "bare floor: timer + half a WebSocket round trip + produce → consume.",
             f"{format_count(count)} samples of each, {format_latency(INTERVAL_NS)} apart: an idle "
-            "CPU wakes slower than one that is kept busy."
+            "CPU wakes slower than one that is kept busy.",
         ]
         fewer = [each for each in floor.probes if each.count < count]
         if fewer:

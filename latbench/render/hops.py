@@ -309,7 +309,7 @@ def _floor_words(floor: Floor) -> str:
     floors_ns = floor_ns_by_hop(floor)
     listed = ", ".join(f"{hop} {format_latency(value)}" for hop, value in floors_ns.items())
     if not listed:
-        return f"{TIMES_FLOOR}: nothing to compare with, the broker was too slow for its probe."
+        return f"{TIMES_FLOOR}: nothing to compare with, the probes had too few samples."
     return (
         f"{TIMES_FLOOR}: p50 against what this machine and broker took just before, with next to "
         f"nothing in between: {listed}."
