@@ -36,6 +36,7 @@ SOCKET_FULL: Final = "socket-full"
 PRODUCER_FULL: Final = "producer-full"
 QUEUE: Final = "queue"
 SLOW_ANSWERS: Final = "slow-answers"
+BACKLOG: Final = "backlog"
 
 _PROCESSES: Final = ("generator", "relay", "consumer", "broker")
 _QUEUE_BEFORE: Final[Mapping[str, str]] = {
@@ -57,6 +58,7 @@ _PROSE: Final[Mapping[str, str]] = {
         "ticks wait in the producer while the broker answers: the mean of queue and request went "
         "from {before} to {now}"
     ),
+    BACKLOG: "ticks were {behind} behind when the point was ended; {process} used most CPU",
 }
 
 _ADVICE: Final[Mapping[str, str]] = {
@@ -75,7 +77,7 @@ _LINGER: Final = "--linger 1 sends more ticks a request, which spares relay and 
 def describe(sign: Finding) -> str:
     """A sign in words, on one line."""
     values: dict[str, object] = dict(sign.values)
-    for name in ("before", "now"):
+    for name in ("before", "now", "behind"):
         if name in values:
             values[name] = format_latency(float(sign.values[name]))
     return _PROSE[sign.code].format(**values)
@@ -88,6 +90,8 @@ def headline(saturation: Saturation) -> str:
         return f"the machine's CPUs, at {at}"
     if saturation.stage:
         return f"the {saturation.stage}, at {at}"
+    if saturation.evidence:
+        return f"ticks pile up at {at}, and no process shows a limit"
     return f"nothing shows a limit at {at}: it is the tail alone that breaks the SLO"
 
 
@@ -119,7 +123,16 @@ def find_saturation(points: Sequence[SweepPoint], answer_hz: int | None) -> Satu
             stage, _ = signs[0]
             evidence = tuple(sign for _, sign in signs)
             return Saturation(stage=stage, rate_hz=point.rate_hz, evidence=evidence)
-    return Saturation(stage="", rate_hz=failing[0].rate_hz, evidence=())
+    first = next((point for point in failing if point.overloaded), failing[0])
+    evidence = (_backlog(first),) if first.overloaded else ()
+    return Saturation(stage="", rate_hz=first.rate_hz, evidence=evidence)
+
+
+def _backlog(point: SweepPoint) -> Finding:
+    shares = {name: point.cpu_shares.get(name, 0.0) for name in _PROCESSES}
+    busiest = max(shares, key=lambda name: shares[name])
+    told = f"the {busiest} ({shares[busiest]:.0%})".replace("%", " %")
+    return _sign(BACKLOG, behind=point.backlog_growth_ns or 0, process=told)
 
 
 def _signs(point: SweepPoint, calm: SweepPoint | None) -> Iterator[tuple[str, Finding]]:

@@ -142,10 +142,14 @@ class SweepResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def highest_held_hz(self) -> int | None:
-        """The answer, or where there is none the highest rate that has held so far."""
+        """The answer; where the search did not end, the highest rate that held more than not."""
         if self.knee is not None:
             return self.knee.rate_hz
-        return max((point.rate_hz for point in self.points if point.holds), default=None)
+        verdicts: dict[int, list[bool]] = {}
+        for point in self.points:
+            verdicts.setdefault(point.rate_hz, []).append(point.holds)
+        held = [rate for rate, those in verdicts.items() if sum(those) * 2 > len(those)]
+        return max(held, default=None)
 
 
 def steady_values(points: tuple[SweepPoint, ...], slo: int = 0) -> Mapping[int, float]:

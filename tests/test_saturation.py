@@ -121,6 +121,19 @@ def test_a_tail_without_a_limit_is_called_that() -> None:
     assert advise(saturation, 0.0) == []
 
 
+def test_ticks_that_pile_up_without_a_sign_are_called_that() -> None:
+    piled = failing(
+        64_000, overloaded=True, hops=(), machine=None, backlog_growth_ns=3_100_000_000,
+        cpu_shares={"relay": 0.64, "generator": 0.2},
+    )  # fmt: skip
+    saturation = found(failing(hops=make_hops(scale=1.2)), piled)
+    assert (saturation.stage, saturation.rate_hz) == ("", 64_000)
+    assert headline(saturation) == "ticks pile up at 64,000/s, and no process shows a limit"
+    assert describe(saturation.evidence[0]) == (
+        "ticks were 3.10 s behind when the point was ended; the relay (64 %) used most CPU"
+    )
+
+
 def test_where_everything_holds_nothing_is_at_its_limit() -> None:
     assert find_saturation([CALM], 1000) is None
     assert find_saturation([], None) is None

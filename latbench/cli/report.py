@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from latbench import verification
-from latbench.cli import output
+from latbench.cli import output, sweep_output
 from latbench.conclude import conclude
 from latbench.errors import LatbenchError
 from latbench.result import RunStatus
@@ -55,7 +55,7 @@ def report(
     if is_sweep(file):
         if verify:
             raise LatbenchError(f"{file} is of a sweep: it has no rows", "leave --verify out")
-        output.show_sweep(read_sweep(file), [file], as_json=as_json)
+        sweep_output.show_sweep(read_sweep(file), [file], as_json=as_json)
         return 0
     result = read_result(file)
     output.show(result, file, as_json=as_json)

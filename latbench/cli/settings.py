@@ -10,7 +10,7 @@ import typer
 
 from latbench.errors import UsageError, reason
 
-_REPEATABLE: Final = {"producer", "consumer", "allow"}
+_REPEATABLE: Final = {"producer", "consumer", "allow", "slo"}
 _LISTS: Final = {"symbols", "pin"}
 
 
@@ -55,6 +55,8 @@ def _as_option(path: Path, key: str, name: str, value: object) -> object:
             return [f"{item}={_plain(setting)}" for item, setting in _flatten(value)]
         if isinstance(value, list):
             return [str(item) for item in value]
+        if isinstance(value, str):
+            return [value]
     elif name in _LISTS and isinstance(value, list):
         return ",".join(str(item) for item in value)
     elif isinstance(value, bool):

@@ -12,7 +12,7 @@ import typer
 from latbench import config as configuration
 from latbench.arrivals import Arrivals
 from latbench.broker import check_options
-from latbench.cli import options, output, results
+from latbench.cli import options, results, sweep_output
 from latbench.config import RunConfig
 from latbench.errors import ExitCode, UsageError
 from latbench.render.console import open_console
@@ -200,7 +200,7 @@ def sweep(
     picture = path.with_suffix(".svg")
     _write(outcome.result, path, picture)
     files = [path, picture, *([runs] if keep_runs else [])]
-    output.show_sweep(outcome.result, files, as_json=as_json)
+    sweep_output.show_sweep(outcome.result, files, as_json=as_json)
     return _exit_code(outcome)
 
 

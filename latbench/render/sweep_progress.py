@@ -44,7 +44,7 @@ class SweepProgress:
     def start(self, longest_point_ns: int) -> None:
         """Say how long it may take, and what the lines are."""
         longest = format_duration(-(-longest_point_ns // NS_PER_S) * NS_PER_S)
-        self._print(f"A point takes {longest} at most, and there are 8 to 25 of them.")
+        self._print(f"A point takes {longest} at most, and usually there are 8 to 25.")
         self._print("Ctrl-C ends it early and reports what was measured by then.")
         names = [slo.short_subject for slo in self._plan.slos]
         columns = "  ".join(right(name, max(_VALUE_WIDTH, len(name))) for name in names)
@@ -101,13 +101,12 @@ class SweepProgress:
             time += " until settled"
         elif snapshot.total_ns is not None:
             time += f" of {format_clock(snapshot.total_ns)}"
-        behind = f"in flight {format_count(snapshot.in_flight)}"
-        told = f"{snapshot.phase:<9}  {time}  {behind}"
         slo = self._plan.slos[0]
         value_ns = slo.read(snapshot.hops)
+        told = f"in flight {format_count(snapshot.in_flight)}"
         if value_ns is not None:
-            told += f"  {slo.statistic} {format_latency(value_ns)}"
-        return told
+            told = f"{slo.short_subject} {format_latency(value_ns)}"
+        return f"{snapshot.phase:<9}  {time}  {told}"
 
     def _overwrite(self, text: str) -> None:
         # a line that wraps could not be written over

@@ -55,8 +55,8 @@ def answer(result: SweepResult) -> list[str]:
             told = [_unfinished(result)]
             if result.highest_held_hz is not None:
                 told.append(
-                    f"So far {format_count(result.highest_held_hz)} ticks/s held, measured once "
-                    "or more, and not yet confirmed."
+                    f"So far {format_count(result.highest_held_hz)} ticks/s held more often "
+                    "than not; nothing is confirmed."
                 )
     for rejected_hz in knee.rejected_hz if knee else ():
         told.append(
