@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from latbench.knee import (
     CONFIRMATIONS,
+    MAX_RECOVERIES,
     MAX_REJECTIONS,
     STEP_FACTOR,
     Ending,
@@ -52,7 +53,8 @@ def most_probes(from_hz: int, to_hz: int, resolution: float) -> int:
     steps = math.ceil(math.log(to_hz / from_hz) / math.log(STEP_FACTOR)) + 1
     # a bisection's rate is rounded, to three digits, so its interval may be a little above half
     bisections = math.ceil(2 * math.log2(math.log(STEP_FACTOR) / math.log1p(resolution)) + 4)
-    return 3 * steps + MAX_REJECTIONS * (3 * max(bisections, 1) * 2 + CONFIRMATIONS)
+    each = 3 * steps + 3 * max(bisections, 1) * 2 + CONFIRMATIONS + 2
+    return (1 + MAX_REJECTIONS + MAX_RECOVERIES) * each
 
 
 @given(RATES, RATES, RATES, RESOLUTIONS)
@@ -68,8 +70,11 @@ def test_a_step_is_found_within_the_resolution(a: int, b: int, knee_hz: int, par
     assert knee.rate_hz is not None
     assert knee.rate_hz <= knee_hz
     assert knee.held == CONFIRMATIONS
-    assert knee.rejected_hz == ()
-    assert [probe.purpose for probe in probes[-CONFIRMATIONS:]] == [Purpose.CONFIRM] * CONFIRMATIONS
+    assert knee.rejected_hz == knee.recovered_hz == ()
+    last = [Probe(knee.rate_hz, Purpose.CONFIRM)] * CONFIRMATIONS
+    if knee.fails_hz is not None:
+        last.append(Probe(knee.fails_hz, Purpose.RECHECK))
+    assert probes[-len(last) :] == last
     if knee_hz >= to_hz:
         assert (knee.rate_hz, knee.fails_hz) == (to_hz, None)
         return
@@ -142,6 +147,43 @@ def test_a_lucky_rate_is_rejected_and_the_search_goes_on_below_it() -> None:
     assert Probe(8000, Purpose.CONFIRM) in probes
 
 
+def test_a_bad_minute_at_a_rate_is_found_out_later() -> None:
+    """Both measurements of 16,000/s fall into a minute in which nothing holds."""
+    seen: Counter[int] = Counter()
+
+    def measure(probe: Probe) -> Verdict:
+        seen[probe.rate_hz] += 1
+        unlucky = probe.rate_hz == 16_000 and seen[probe.rate_hz] <= 2
+        return verdict(holds=probe.rate_hz <= 50_000 and not unlucky)
+
+    knee, probes = run(1000, 1_000_000, 0.05, measure)
+    assert knee.recovered_hz == (16_000,)
+    assert knee.rate_hz is not None
+    assert 50_000 / 1.05 <= knee.rate_hz <= 50_000
+    # the lower answer had been confirmed before
+    assert len([probe for probe in probes if probe.purpose is Purpose.CONFIRM]) == 6
+
+
+def test_an_answer_that_was_confirmed_needs_that_once() -> None:
+    """16,000/s fails, holds when it is looked at again, and fails when it is to be the answer."""
+    script = iter([False, False, True, True, False, False])
+
+    def measure(probe: Probe) -> Verdict:
+        if probe.rate_hz == 16_000:
+            return verdict(holds=next(script))
+        return verdict(holds=probe.rate_hz < 16_000)
+
+    knee, probes = run(1000, 16_000, 0.05, measure)
+    assert (knee.ending, knee.recovered_hz, knee.rejected_hz) == (
+        Ending.FOUND,
+        (16_000,),
+        (16_000,),
+    )
+    assert knee.rate_hz is not None
+    assert (knee.fails_hz, knee.held) == (16_000, CONFIRMATIONS)
+    assert probes.count(Probe(knee.rate_hz, Purpose.CONFIRM)) == CONFIRMATIONS
+
+
 def test_two_of_three_are_enough_and_told() -> None:
     confirmations = 0
 
@@ -203,7 +245,7 @@ def test_what_fails_clearly_is_not_measured_twice() -> None:
         0.05,
         lambda probe: Verdict.HOLDS if probe.rate_hz <= 5000 else Verdict.FAILS_CLEARLY,
     )
-    assert Purpose.REPEAT not in {probe.purpose for probe in probes}
+    assert not {Purpose.REPEAT, Purpose.RECHECK} & {probe.purpose for probe in probes}
 
 
 @given(RATES, RATES, RATES)

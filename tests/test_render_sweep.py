@@ -112,10 +112,13 @@ def test_an_answer_that_is_the_highest_rate_allowed_is_called_that() -> None:
 def test_an_answer_that_was_rejected_before_is_told() -> None:
     whole = make_sweep()
     assert whole.knee is not None
-    knee = msgspec.structs.replace(whole.knee, rejected_hz=(22_600,), held=2)
+    knee = msgspec.structs.replace(
+        whole.knee, rejected_hz=(22_600,), recovered_hz=(16_000,), held=2
+    )
     told = answer(msgspec.structs.replace(whole, knee=knee))
     assert "2 of 3 held" in told[2]
-    assert told[3].startswith("22,600 ticks/s held at first and failed when measured again")
+    assert told[3].startswith("16,000 ticks/s failed at first and held when measured again later")
+    assert told[4].startswith("22,600 ticks/s held at first and failed when measured again")
 
 
 def test_what_an_interrupted_sweep_knows_is_told() -> None:

@@ -58,6 +58,11 @@ def answer(result: SweepResult) -> list[str]:
                     f"So far {format_count(result.highest_held_hz)} ticks/s held more often "
                     "than not; nothing is confirmed."
                 )
+    for recovered_hz in knee.recovered_hz if knee else ():
+        told.append(
+            f"{format_count(recovered_hz)} ticks/s failed at first and held when measured again "
+            "later: the machine's failure, not the rate's."
+        )
     for rejected_hz in knee.rejected_hz if knee else ():
         told.append(
             f"{format_count(rejected_hz)} ticks/s held at first and failed when measured again: "
