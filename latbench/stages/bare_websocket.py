@@ -145,10 +145,11 @@ class _PicowsPing(WSListener):
         self._fail = pinger.fail
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:  # hot path
-        del transport
         answered_ns = monotonic_ns()
         if frame.msg_type == WSMsgType.TEXT:
             self._on_echo(answered_ns)
+        elif frame.msg_type == WSMsgType.CLOSE:
+            transport.disconnect()
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         del transport

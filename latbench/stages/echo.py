@@ -31,7 +31,7 @@ def run(plan: StagePlan, supervisor: Supervisor, rings: dict[str, RingWriter]) -
     assert isinstance(plan, EchoPlan)
     tcp = socket.create_server((_HOST, 0))
     # a thread that waits in the kernel costs the other nothing, and an event loop is not bare
-    threading.Thread(target=_echo_tcp, args=(tcp,), name="tcp", daemon=True).start()
+    threading.Thread(target=echo_tcp, args=(tcp,), name="tcp", daemon=True).start()
     uvloop.run(_echo_websocket(plan, supervisor, tcp.getsockname()[1]))
 
 
@@ -48,7 +48,8 @@ async def _echo_websocket(plan: EchoPlan, supervisor: Supervisor, tcp_port: int)
     supervisor.send(Done())
 
 
-def _echo_tcp(listener: socket.socket) -> None:
+def echo_tcp(listener: socket.socket) -> None:
+    """Send back what comes, a connection at a time, until the process ends."""
     while True:
         connection, _ = listener.accept()
         with connection, contextlib.suppress(ConnectionError):

@@ -31,23 +31,34 @@ def run(plan: StagePlan, supervisor: Supervisor, rings: dict[str, RingWriter]) -
     del rings
     assert isinstance(plan, ProbePlan)
     supervisor.send(Ready())
-    stopping = supervisor.stopping.is_set
+    for measure in (_tcp, _websocket, _kafka):
+        if supervisor.stopping.is_set():
+            break
+        for probe, values_ns in measure(plan, supervisor).items():
+            supervisor.send(Measured(probe, values_ns))
+    supervisor.send(Done())
+
+
+def _tcp(plan: ProbePlan, supervisor: Supervisor) -> dict[str, list[int]]:
     try:
         late_ns, round_trips_ns = ping_tcp(
-            plan.tcp_address, plan.samples, plan.interval_ns, stopping
+            plan.tcp_address, plan.samples, plan.interval_ns, supervisor.stopping.is_set
         )
     except ConnectionError:
         raise LatbenchError(
             "the other end of the floor's socket has gone", "run it again"
         ) from None
-    supervisor.send(Measured(TIMER, late_ns))
-    supervisor.send(Measured(TCP, round_trips_ns))
-    supervisor.send(Measured(WEBSOCKET, uvloop.run(_ping_websocket(plan, supervisor))))
-    kafka = KafkaPing(plan, stopping)
-    kafka.run()
-    supervisor.send(Measured(ACK, kafka.acks_ns))
-    supervisor.send(Measured(CONSUME, kafka.consumes_ns))
-    supervisor.send(Done())
+    return {TIMER: late_ns, TCP: round_trips_ns}
+
+
+def _websocket(plan: ProbePlan, supervisor: Supervisor) -> dict[str, list[int]]:
+    return {WEBSOCKET: uvloop.run(_ping_websocket(plan, supervisor))}
+
+
+def _kafka(plan: ProbePlan, supervisor: Supervisor) -> dict[str, list[int]]:
+    ping = KafkaPing(plan, supervisor.stopping.is_set)
+    ping.run()
+    return {ACK: ping.acks_ns, CONSUME: ping.consumes_ns}
 
 
 def ping_tcp(
