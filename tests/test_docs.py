@@ -21,6 +21,7 @@ from latbench.floor import PROBES
 from latbench.floor_session import FloorResult
 from latbench.result import Counts, Floor, HopSummary, RunResult, RunStatus
 from latbench.store import HISTOGRAMS_KEY, METADATA_KEY, SCHEMA
+from latbench.sweep_file import SWEEP_COLUMNS
 from latbench.tick import HOPS, Stamps
 from latbench.tickfile import COLUMNS
 
@@ -133,9 +134,13 @@ def test_every_option_that_a_page_names_is_there() -> None:
     assert unknown == []
 
 
-@pytest.mark.parametrize("command", ["run", "report", "selftest", "floor"])
+@pytest.mark.parametrize("command", ["run", "report", "selftest", "floor", "sweep"])
 def test_every_option_is_explained(command: str) -> None:
     assert set(options_of(command)) - names_in(DOCS / "running.md") == set()
+
+
+def test_every_column_of_a_sweep_is_named() -> None:
+    assert {name for name, _ in SWEEP_COLUMNS} - names_in(DOCS / "sweep.md") == set()
 
 
 def test_every_environment_variable_stands_beside_its_option() -> None:

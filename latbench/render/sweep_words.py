@@ -79,7 +79,7 @@ def predictions(result: SweepResult) -> list[tuple[int, float]]:
     measured = steady_values(result.points)
     found = []
     for share in PREDICTED_SHARES:
-        rate_hz = round(base_hz * share)
+        rate_hz = int(float(f"{base_hz * share:.2g}"))  # one that is easy to type
         value_ns = result.fit.curve.latency_ns(rate_hz)
         is_near = any(abs(rate_hz / rate - 1) <= _NEAR for rate in measured)
         if value_ns is not None and not is_near and rate_hz > 0:
