@@ -27,7 +27,15 @@ def floor(
     ws_engine: options.WsEngine = "picows",
     pin: options.Pin = "",
     broker: options.Broker = configuration.EMBEDDED,
-    topic: options.Topic = "tick-data",
+    topic: Annotated[
+        str,
+        typer.Option(
+            envvar="KAFKA_TOPIC",
+            metavar="NAME",
+            help="The probes' messages go to NAME-floor, made when missing.",
+            rich_help_panel=options.KAFKA,
+        ),
+    ] = "tick-data",
     acks: options.Acks = "all",
     linger: options.Linger = "0",
     compression: options.Compression = "none",
