@@ -122,6 +122,4 @@ class ProbePlan(_StagePlan, frozen=True, kw_only=True, tag="probe"):
     interval_ns: int
 
 
-StagePlan = (
-    GeneratorPlan | RelayPlan | ConsumerPlan | BrokerPlan | ProxyPlan | EchoPlan | ProbePlan
-)
+StagePlan = GeneratorPlan | RelayPlan | ConsumerPlan | BrokerPlan | ProxyPlan | EchoPlan | ProbePlan
