@@ -5,7 +5,12 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from latbench.processes import Crew
 
 
 def main() -> None:
@@ -25,10 +30,29 @@ def main() -> None:
     # the background has Ctrl-C ignored, which stays so.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _quit)
+    crew = _start_ahead(sys.argv[1:])
     from latbench.cli import run_cli  # noqa: PLC0415
 
     gc.enable()
-    run_cli()
+    run_cli(crew)
+
+
+def _start_ahead(words: list[str]) -> Crew | None:
+    """For a run: its processes import their libraries while this one imports its own.
+
+    That is most of the time until the first tick. A guess from the words alone: which of them are
+    not wanted after all is seen once the options are read, and those are ended.
+    """
+    if words[:1] != ["run"] or {"-h", "--help"} & set(words) or sys.platform != "linux":
+        return None
+    from latbench.processes import Crew  # noqa: PLC0415
+
+    crew = Crew()
+    named = any(word.startswith("--broker") for word in words)
+    if not named and not os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+        crew.prepare("broker")
+    crew.prepare("relay", "consumer", "generator")
+    return crew
 
 
 def _quit(number: int, frame: FrameType | None) -> None:

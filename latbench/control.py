@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from typing import Final
 
@@ -12,8 +13,6 @@ from latbench.plan import StagePlan
 
 STAGE_FD_VARIABLE = "LATBENCH_STAGE_FD"
 """Names the environment variable that makes a process a stage: its end of the socket pair."""
-RING_FDS_VARIABLE = "LATBENCH_RING_FDS"
-"""Names the variable with the descriptors of its rings, comma-separated."""
 
 
 class Work(msgspec.Struct, frozen=True, tag="work"):
@@ -76,6 +75,7 @@ class Measured(msgspec.Struct, frozen=True, tag="measured"):
 
 
 _SEND_TIMEOUT_S: Final = 10.0
+_MAX_DESCRIPTORS: Final = 32
 
 ToStage = Work | Start | Until | Stop
 FromStage = Ready | Done | Said | Measured | Failed
@@ -111,6 +111,13 @@ class _Lines:
 class StageEnd(_Lines):
     """A stage's end; reading blocks."""
 
+    def receive_descriptors(self) -> list[int] | None:
+        """Wait for `SupervisorEnd.send_descriptors`; None when the supervisor is gone."""
+        told, descriptors, _, _ = socket.recv_fds(
+            self.sock, 1, _MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+        )
+        return descriptors if told else None
+
     def receive(self) -> list[ToStage] | None:
         """Wait for messages; None when the supervisor is gone."""
         lines = self._read()
@@ -119,6 +126,14 @@ class StageEnd(_Lines):
 
 class SupervisorEnd(_Lines):
     """The supervisor's end; reading never blocks."""
+
+    def send_descriptors(self, descriptors: list[int]) -> None:
+        """Before anything else: where the stage's log goes, then its rings (`SCM_RIGHTS`).
+
+        A process can so be started before it is known where and how large they are.
+        """
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # as for `send`
+            socket.send_fds(self.sock, [b"\n"], descriptors)
 
     def send(self, message: ToStage | FromStage) -> None:
         """See `_Lines`; waits for a stage that has a long plan to read, but not for ever."""

@@ -78,7 +78,7 @@ class Launch:
         self._hear = hear
 
     def hire(self, rings: Rings, spool: SpoolWriter) -> None:
-        """Start all processes at once: each takes 100 to 200 ms to import its libraries.
+        """Have all processes at once: each takes 100 to 200 ms to import its libraries.
 
         A broker that was started before is not started again.
         """
@@ -86,6 +86,7 @@ class Launch:
         for name in ("relay", "consumer", "generator"):
             self._crew.hire(name, rings.descriptors_of(name), spool.log_path(name))
         rings.close_descriptors()
+        self._crew.dismiss_spares()
 
     def hire_broker(self, rings: Rings, spool: SpoolWriter) -> None:
         """Start the embedded broker alone, where it is wanted and not there yet."""
@@ -103,6 +104,7 @@ class Launch:
             if failure is not None:
                 raise self._with_log(failure)
 
+        self._crew.dismiss_spares()
         prepare_floor(self._config, facts.bootstrap)
         return measure_floor(self._config, facts, RUN_SAMPLES, log_directory, hear)
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final
 
 from latbench.control import (
-    RING_FDS_VARIABLE,
     STAGE_FD_VARIABLE,
     Done,
     Failed,
@@ -31,15 +30,55 @@ LOG_TAIL_LINES: Final = 5
 _END_TIMEOUT_S: Final = 5.0
 
 
+class Spare:
+    """A stage's process that has no run yet: it imports its libraries and waits.
+
+    What it writes meanwhile goes to a file without a name.
+    """
+
+    def __init__(self, stage: str) -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        self.control = SupervisorEnd(ours)
+        self.log = os.fdopen(os.memfd_create("latbench-log"), "rb")
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "latbench", stage],
+                stdin=subprocess.DEVNULL,
+                stdout=self.log,
+                stderr=self.log,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+                env={
+                    **os.environ,
+                    STAGE_FD_VARIABLE: str(theirs.fileno()),
+                    "LATBENCH_PARENT": str(os.getpid()),
+                },
+            )
+
+    def dismiss(self) -> None:
+        """End it; it has begun nothing."""
+        self.process.kill()
+        self.process.wait()
+        self.control.sock.close()
+        self.log.close()
+
+
 class StageProcess:
-    """One stage, seen from the supervisor.
+    """One stage, seen from the supervisor; a `Spare` becomes one when it gets its rings.
 
     It runs in a session of its own, so that a Ctrl-C at the terminal reaches the supervisor alone,
     which then ends the run in order. It ends by itself when the supervisor does: it sees its
     control channel close, and the kernel kills it besides (`PR_SET_PDEATHSIG`).
     """
 
-    def __init__(self, stage: str, ring_descriptors: list[int], log_path: Path) -> None:
+    def __init__(
+        self,
+        stage: str,
+        ring_descriptors: list[int],
+        log_path: Path,
+        spare: Spare | None = None,
+    ) -> None:
         self.stage = stage
         self.log_path = log_path
         self.state = "starting"
@@ -49,24 +88,10 @@ class StageProcess:
         self.said: list[str] = []
         self.measured: dict[str, list[int]] = {}
         self._stop_sent = False
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        self.control = SupervisorEnd(ours)
-        with theirs, log_path.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "latbench", stage],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=(theirs.fileno(), *ring_descriptors),
-                start_new_session=True,
-                env={
-                    **os.environ,
-                    STAGE_FD_VARIABLE: str(theirs.fileno()),
-                    RING_FDS_VARIABLE: ",".join(map(str, ring_descriptors)),
-                    "LATBENCH_PARENT": str(os.getpid()),
-                },
-            )
+        with log_path.open("wb") as log:
+            spare = spare or Spare(stage)
+            self.process, self.control, self._early_log = spare.process, spare.control, spare.log
+            self.control.send_descriptors([log.fileno(), *ring_descriptors])
 
     @property
     def pid(self) -> int:
@@ -129,12 +154,18 @@ class StageProcess:
             return f"killed by signal {-code}"
 
     def log_tail(self) -> list[str]:
-        """The last lines that the stage wrote to its log."""
+        """The last lines that the stage wrote to its log, or before it had one."""
         try:
-            text = self.log_path.read_text(errors="replace")
+            text = self._early() + self.log_path.read_text(errors="replace")
         except OSError:
             return []
         return [line for line in text.splitlines() if line.strip()][-LOG_TAIL_LINES:]
+
+    def _early(self) -> str:
+        if self._early_log.closed:
+            return ""
+        size = os.fstat(self._early_log.fileno()).st_size
+        return os.pread(self._early_log.fileno(), size, 0).decode(errors="replace")
 
     def end(self, timeout_s: float = _END_TIMEOUT_S) -> None:
         """Ask it to stop, wait, and kill it when it takes longer; always leaves it ended."""
@@ -144,7 +175,12 @@ class StageProcess:
         except subprocess.TimeoutExpired:
             self.kill()
         self.listen()
+        self.close()
+
+    def close(self) -> None:
+        """Give back what it takes here; it has ended."""
         self.control.sock.close()
+        self._early_log.close()
 
     def kill(self) -> None:
         """End it at once."""
@@ -167,10 +203,23 @@ class Crew:
 
     def __init__(self) -> None:
         self.members: dict[str, StageProcess] = {}
+        self._spares: dict[str, Spare] = {}
+
+    def prepare(self, *stages: str) -> None:
+        """Start processes ahead, for stages that are likely to be hired."""
+        for stage in stages:
+            self._spares[stage] = Spare(stage)
 
     def hire(self, stage: str, ring_descriptors: list[int], log_path: Path) -> None:
-        """Start a stage's process; it waits for its work."""
-        self.members[stage] = StageProcess(stage, ring_descriptors, log_path)
+        """Take a stage's process, started ahead or now; it waits for its work."""
+        spare = self._spares.pop(stage, None)
+        self.members[stage] = StageProcess(stage, ring_descriptors, log_path, spare)
+
+    def dismiss_spares(self) -> None:
+        """End the processes that were started ahead and not hired."""
+        while self._spares:
+            _, spare = self._spares.popitem()
+            spare.dismiss()
 
     def __getitem__(self, stage: str) -> StageProcess:
         return self.members[stage]
@@ -215,6 +264,7 @@ class Crew:
 
     def end(self) -> None:
         """End all of them, the source of work first; leaves none running."""
+        self.dismiss_spares()
         for stage in ("generator", "relay", "consumer", "broker"):
             if stage in self.members:
                 self.members[stage].end()

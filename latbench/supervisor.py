@@ -66,16 +66,25 @@ class Interrupted(Exception):  # noqa: N818 (an outcome, not an error)
         self.signum = signum
 
 
-def run(assignment: Assignment, observe: Observer, detour: Detour | None = None) -> Outcome:
+def run(
+    assignment: Assignment,
+    observe: Observer,
+    detour: Detour | None = None,
+    crew: Crew | None = None,
+) -> Outcome:
     """Make the run; its result file lies at `assignment.output` afterwards.
 
+    `crew` may have processes that were started ahead; they are taken once the output is known to be
+    free (`NameTakenError`), and ended with the run.
     `detour` leads the stages' connections over something else than the straight way.
     Raises `LatbenchError` when the run could not begin or its result not be written, `Interrupted`
     when a signal came before the first tick. Whatever happens no process is left running.
     """
     with Signals() as signals:
         spool = SpoolWriter(spool_path(assignment.output))
-        session = _Session(assignment, spool, signals, observe, detour or Straight())
+        session = _Session(
+            assignment, spool, signals, observe, detour or Straight(), crew or Crew()
+        )
         try:
             session.start()
         except BaseException:
@@ -126,6 +135,7 @@ class _Session:
         signals: Signals,
         observe: Observer,
         detour: Detour,
+        crew: Crew,
     ) -> None:
         self.assignment = assignment
         self.config = assignment.config
@@ -144,7 +154,7 @@ class _Session:
         self._sampler = Sampler(spool)
         self.warmup = Warmup(self.config)
         self.collector = Collector(self._rings.readers, spool)
-        self.crew = Crew()
+        self.crew = crew
         self._next_view_ns = 0
         self._next_tally_ns = 0
 

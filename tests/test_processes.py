@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import sys
 import textwrap
@@ -29,7 +30,9 @@ from latbench.ring import RingWriter
 
 stage = sys.argv[3]
 end = StageEnd(socket.socket(fileno=int(os.environ[STAGE_FD_VARIABLE])))
-fds = [int(fd) for fd in os.environ[RING_FDS_VARIABLE].split(",") if fd]
+log, *fds = end.receive_descriptors()
+os.dup2(log, 1)
+os.dup2(log, 2)
 
 def hear():
     heard = []
@@ -70,6 +73,10 @@ class Theatre:
         self.crew.hire(stage, ring_descriptors or [], self.path / f"{stage}.log")
         return self.crew[stage]
 
+    def prepare(self, stage: str, code: str) -> None:
+        (self.path / f"{stage}.py").write_text(textwrap.dedent(code))
+        self.crew.prepare(stage)
+
     def listen_until(self, happened: Callable[[], object]) -> list[str]:
         said, deadline_s = [], time.monotonic() + 30
         while not happened():
@@ -85,7 +92,8 @@ def theatre(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Theatre
     yield theatre
     for member in theatre.crew.members.values():
         member.kill()
-        member.control.sock.close()
+        member.close()
+    theatre.crew.dismiss_spares()
 
 
 def test_a_stage_goes_from_its_start_to_its_end(theatre: Theatre) -> None:
@@ -261,3 +269,49 @@ def test_a_stage_that_has_ended_does_not_cut_the_waiting_short(theatre: Theatre)
     began_s = time.monotonic()
     theatre.crew.listen(0.05)
     assert time.monotonic() - began_s >= 0.045
+
+
+def test_a_process_started_ahead_becomes_the_stage_that_is_hired(theatre: Theatre) -> None:
+    ring = create_memory(2, 8)
+    code = """
+        RingWriter(fds[0], 2).push(7, 42)
+        print("late")
+        end.send(Done())
+    """
+    theatre.prepare("relay", code)
+    theatre.prepare("broker", OBEDIENT)
+    assert theatre.crew.members == {}
+    relay = theatre.hire("relay", code, [ring])
+    theatre.listen_until(lambda: relay.done)
+    theatre.listen_until(lambda: relay.ended)
+    assert RingReader(ring, 2).drain(last=True).tolist() == [[7, 42]]
+    assert relay.log_tail() == ["late"]
+    os.close(ring)
+
+
+def test_a_process_that_dies_before_it_is_hired_is_told_with_its_last_words(
+    theatre: Theatre,
+) -> None:
+    # as `python` does when a library can't be imported
+    first_line = theatre.script.read_text().splitlines()[0]
+    theatre.script.write_text(f"{first_line}\nimport no_such_library\n")
+    theatre.prepare("relay", "")
+    spare = theatre.crew._spares["relay"]
+    spare.process.wait()
+    relay = theatre.hire("relay", "")
+    theatre.listen_until(lambda: relay.broken)
+    assert (relay.state, relay.describe_end()) == ("died", "exit code 1")
+    assert relay.log_tail()[-1] == "ModuleNotFoundError: No module named 'no_such_library'"
+    relay.end()
+    assert relay.log_tail() == []
+
+
+def test_processes_that_are_not_hired_are_ended(theatre: Theatre) -> None:
+    theatre.prepare("relay", OBEDIENT)
+    theatre.prepare("broker", OBEDIENT)
+    processes = [spare.process for spare in theatre.crew._spares.values()]
+    relay = theatre.hire("relay", OBEDIENT)
+    theatre.crew.dismiss_spares()
+    assert [process.poll() for process in processes] == [None, -signal.SIGKILL]
+    assert not relay.ended
+    theatre.crew.dismiss_spares()  # none is left

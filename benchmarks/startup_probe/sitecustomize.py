@@ -15,7 +15,11 @@ import time
 PLACES = {
     "latbench.cli": [],
     "latbench.supervisor": [("run", "begins")],
-    "latbench.processes": [("StageProcess.__init__", "ends"), ("StageProcess._take", "begins")],
+    "latbench.processes": [
+        ("Spare.__init__", "ends"),
+        ("StageProcess.__init__", "ends"),
+        ("StageProcess._take", "begins"),
+    ],
     "latbench.stages.entry": [("_import_stage", "ends"), ("_first_words", "ends")],
     "latbench.broker": [("prepare_topic", "begins"), ("prepare_topic", "ends")],
     "latbench.spool": [("SpoolWriter.write_preface", "begins")],
@@ -31,7 +35,7 @@ def describe(name, args):
     """The place's name; of a message its type and sender, of a stage its name."""
     if name == "StageProcess._take":
         return f"{type(args[1]).__name__} {args[0].stage}"
-    if name == "StageProcess.__init__":
+    if name in {"Spare.__init__", "StageProcess.__init__"}:
         return f"started {args[1]}"
     if name in {"_import_stage", "_first_words"}:
         return f"{name} {sys.argv[1]}"

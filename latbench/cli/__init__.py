@@ -6,12 +6,15 @@ import importlib
 import os
 import sys
 from collections.abc import Container, Mapping
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from latbench import __version__
 from latbench.errors import ExitCode, LatbenchError
+
+if TYPE_CHECKING:
+    from latbench.processes import Crew
 
 COMMANDS: Final[Mapping[str, str]] = {
     "run": "Run the pipeline and measure every tick's way through it.",
@@ -66,8 +69,11 @@ def _root(
     del version
 
 
-def run_cli() -> None:
-    """Run the command line and exit; every error becomes a line, a hint and an exit code."""
+def run_cli(crew: Crew | None = None) -> None:
+    """Run the command line and exit; every error becomes a line, a hint and an exit code.
+
+    `crew`: processes that were started ahead, for a run; none of them is left.
+    """
     try:
         if sys.platform != "linux":
             raise LatbenchError(
@@ -75,7 +81,8 @@ def run_cli() -> None:
                 "a virtual machine will do, at the price of its jitter",
             )
         completing = "_LATBENCH_COMPLETE" in os.environ  # its words stand in the environment
-        code = build_app(COMMANDS if completing else sys.argv[1:])(standalone_mode=False)
+        app = build_app(COMMANDS if completing else sys.argv[1:])
+        code = app(standalone_mode=False, obj=crew)
     except LatbenchError as error:
         _complain(error.message, error.hint)
         code = error.exit_code
@@ -90,6 +97,9 @@ def run_cli() -> None:
         # who read our output has gone: as for any filter, no reason to complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = ExitCode.FAILURE
+    finally:
+        if crew is not None:
+            crew.dismiss_spares()
     sys.exit(int(code or 0))
 
 

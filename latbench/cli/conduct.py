@@ -19,6 +19,7 @@ from latbench.cli import results
 from latbench.config import RunConfig
 from latbench.errors import ExitCode
 from latbench.findings import is_valid
+from latbench.processes import Crew
 from latbench.render.console import open_console
 from latbench.render.lines import LineView
 from latbench.render.view import RunView, open_view
@@ -29,9 +30,18 @@ from latbench.supervisor import run as supervise
 
 
 def conduct(
-    config: RunConfig, output_file: Path | None, *, overwrite: bool, live: bool, as_json: bool
+    config: RunConfig,
+    output_file: Path | None,
+    *,
+    overwrite: bool,
+    live: bool,
+    as_json: bool,
+    crew: Crew | None,
 ) -> int:
-    """Make the run, show it while it goes on and its result; the exit code."""
+    """Make the run, show it while it goes on and its result; the exit code.
+
+    `crew` has the processes that were started ahead, if any.
+    """
     check_options(config)
     path = results.choose_path(output_file, config.name, overwrite=overwrite)
     assignment = assign(config, path)
@@ -39,7 +49,7 @@ def conduct(
     with contextlib.suppress(BrokenPipeError):  # who reads it has gone: not the run's concern
         view.start()
     try:
-        outcome, path = _supervise(assignment, view, may_rename=output_file is None)
+        outcome, path = _supervise(assignment, view, crew, may_rename=output_file is None)
     except Interrupted as interrupted:
         view.stop()
         typer.echo("interrupted before the first tick: nothing was measured", err=True)
@@ -53,11 +63,13 @@ def conduct(
     return _exit_code(outcome)
 
 
-def _supervise(assignment: Assignment, view: RunView, *, may_rename: bool) -> tuple[Outcome, Path]:
+def _supervise(
+    assignment: Assignment, view: RunView, crew: Crew | None, *, may_rename: bool
+) -> tuple[Outcome, Path]:
     """Make the run; how it ended, and where its result lies."""
     while True:
         try:
-            return supervise(assignment, view.update), assignment.output
+            return supervise(assignment, view.update, crew=crew), assignment.output
         except NameTakenError:
             if not may_rename:
                 raise

@@ -215,7 +215,14 @@ def run(
     _check_together(context, run_config)
     from latbench.cli.conduct import conduct  # noqa: PLC0415 (numpy, Kafka: not for `--help`)
 
-    return conduct(run_config, output_file, overwrite=overwrite, live=live, as_json=as_json)
+    return conduct(
+        run_config,
+        output_file,
+        overwrite=overwrite,
+        live=live,
+        as_json=as_json,
+        crew=context.obj,
+    )
 
 
 def _warmup_ns(warmup: str | None, source: str, speed: str, *, loop: bool) -> int:

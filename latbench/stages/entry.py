@@ -14,7 +14,6 @@ from collections.abc import Callable
 from typing import Final
 
 from latbench.control import (
-    RING_FDS_VARIABLE,
     STAGE_FD_VARIABLE,
     Failed,
     StageEnd,
@@ -37,7 +36,6 @@ would the relay's socket thread wait while the other handles a batch of acknowle
 def run_stage() -> None:
     """Be the stage that the supervisor started this process for; never returns."""
     descriptor = int(os.environ.pop(STAGE_FD_VARIABLE))
-    ring_descriptors = [int(fd) for fd in os.environ.pop(RING_FDS_VARIABLE).split(",") if fd]
     name_process(f"latbench {sys.argv[1]}")
     end_with_parent(int(os.environ.pop("LATBENCH_PARENT")))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor ends a run, in order
@@ -45,6 +43,7 @@ def run_stage() -> None:
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     end = StageEnd(socket.socket(fileno=descriptor))
     run = _import_stage(sys.argv[1])
+    ring_descriptors = _take_descriptors(end)
     work, *later = _first_words(end)
     if not isinstance(work, Work):  # told to stop before there was anything to do
         os._exit(ExitCode.OK)
@@ -77,6 +76,18 @@ def run_stage() -> None:
     # not sys.exit: a client's background threads and a queue of undelivered messages must not
     # hold up the end of a run
     os._exit(ExitCode.OK)
+
+
+def _take_descriptors(end: StageEnd) -> list[int]:
+    """Those of the rings; from now on stdout and stderr are the run's log."""
+    descriptors = end.receive_descriptors()
+    if descriptors is None:
+        os._exit(ExitCode.FAILURE)
+    log, *rings = descriptors
+    os.dup2(log, sys.stdout.fileno())
+    os.dup2(log, sys.stderr.fileno())
+    os.close(log)
+    return rings
 
 
 def _first_words(end: StageEnd) -> list[ToStage]:
