@@ -247,3 +247,22 @@ def test_capacity_of_the_made_up_queue_is_seen_in_the_report() -> None:
     curve = make_sweep().fit
     assert curve is not None
     assert curve.curve.capacity_hz == pytest.approx(CAPACITY_HZ, rel=0.05)
+
+
+def test_doubts_about_a_sweep_without_an_answer_name_the_rate() -> None:
+    text = printed(SweepReport(INTERRUPTED), 80)
+    assert "At the answer" not in text
+
+
+def test_a_limit_that_is_far_away_is_called_that() -> None:
+    result = make_sweep(make_plan("end_to_end.p99 < 5s", to_hz=4000))
+    assert "far below its limit" in " ".join(printed(SweepReport(result), 80).split())
+
+
+def test_the_report_begins_below_the_progress() -> None:
+    stream, clock = Terminal(), Clock()
+    shown = progress(stream, clock)
+    follow(shown, clock)
+    shown.close()
+    shown.close()
+    assert stream.getvalue().endswith("7 s\n\n")

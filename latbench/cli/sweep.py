@@ -192,11 +192,11 @@ def sweep(
     try:
         outcome = find(plan, run_config, runs, progress, keep=keep_runs)
     except Interrupted as interrupted:
-        progress.stop()
+        progress.close()
         typer.echo("interrupted before the first point was measured", err=True)
         return 128 + interrupted.signum
     finally:
-        progress.stop()
+        progress.close()
     picture = path.with_suffix(".svg")
     _write(outcome.result, path, picture)
     files = [path, picture, *([runs] if keep_runs else [])]

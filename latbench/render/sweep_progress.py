@@ -95,6 +95,13 @@ class SweepProgress:
             self._write("\r\x1b[K")
             self._shown = ""
 
+    def close(self) -> None:
+        """Leave the terminal to the report."""
+        self.stop()
+        if self._overwrites and self._head:
+            self._write("\n")
+            self._head = ""
+
     def _doing(self, snapshot: Snapshot) -> str:
         time = format_clock(snapshot.elapsed_ns)
         if snapshot.is_warmup_open:

@@ -166,7 +166,7 @@ def doubts(result: SweepResult) -> Iterator[str]:
             if severity(found) is Severity.WARNING:
                 told.setdefault(found.code, describe(found))
     for text in list(told.values())[:_WARNINGS_SHOWN]:
-        yield f"At the answer: {text}."
+        yield f"{_place(result)}: {text}."
 
 
 def _margins(result: SweepResult, at_answer: Sequence[SweepPoint]) -> Iterator[str]:
@@ -178,9 +178,21 @@ def _margins(result: SweepResult, at_answer: Sequence[SweepPoint]) -> Iterator[s
         median_ns = statistics.median(values)
         margin = 1 - median_ns / slo.limit_ns
         text = (
-            f"At the answer {slo.subject} was {format_latency(min(values))} to "
+            f"{_place(result)} {slo.subject} was {format_latency(min(values))} to "
             f"{format_latency(max(values))} in {len(values)} measurements, at the median "
-            f"{abs(margin) * 100:.0f} % {'below' if margin >= 0 else 'above'} its limit"
+            f"{_distance(margin)} its limit"
         )
         spread = max(values) / min(values)
         yield f"{text}: they scatter more than they should." if spread > 2 else f"{text}."
+
+
+def _distance(margin: float) -> str:
+    if margin > 0.9:
+        return "far below"
+    return f"{abs(margin) * 100:.0f} % {'below' if margin >= 0 else 'above'}"
+
+
+def _place(result: SweepResult) -> str:
+    if result.knee is not None or result.highest_held_hz is None:
+        return "At the answer"
+    return f"At {format_rate(result.highest_held_hz)}"
