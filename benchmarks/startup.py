@@ -80,7 +80,8 @@ def time_command(command: list[str | Path]) -> tuple[float, float]:
     """How long a command takes, in milliseconds: elapsed, and of CPU time."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     begun_s = time.perf_counter()
-    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # as the processes of a run have it
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True, env=environment)
     elapsed_s = time.perf_counter() - begun_s
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
