@@ -14,6 +14,7 @@ from latbench.recording import MACHINE, PROCESSES, USAGE
 from latbench.spool import SpoolWriter
 
 INTERVAL_NS: Final = NS_PER_S
+_TOTALS: Final = ("involuntary_switches", "voluntary_switches", "peak_rss_bytes")
 
 
 class Sampler:
@@ -33,6 +34,7 @@ class Sampler:
         for process, pid in pids.items():
             usage = read_usage(pid)
             if usage is not None:
+                usage = self._never_less(process, usage)
                 rows.append((now_ns, PROCESSES.index(process), *usage))
                 self._last.setdefault(process, deque(maxlen=2)).append((now_ns, usage))
         if rows:
@@ -40,6 +42,19 @@ class Sampler:
         machine = read_machine()
         if machine is not None:
             self._spool.append(MACHINE, np.array([(now_ns, *machine)], dtype=np.int64))
+
+    def _never_less(self, process: str, usage: Usage) -> Usage:
+        """The same, with no total below that of the sample before.
+
+        A thread that ends takes its context switches along, and the kernel adds memory up from
+        counters of each CPU, exact to some hundred kilobytes.
+        """
+        if process not in self._last:
+            return usage
+        before = self._last[process][-1][1]
+        return usage._replace(
+            **{name: max(getattr(usage, name), getattr(before, name)) for name in _TOTALS}
+        )
 
     def cpu_share(self, process: str) -> float | None:
         """Of one CPU, between the last two samples; None before there are two."""

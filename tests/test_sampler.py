@@ -122,3 +122,22 @@ def test_real_processes_are_sampled_until_they_end(spool: SpoolWriter) -> None:
     assert 0 < cpu_ns[0] <= cpu_ns[1]
     ((_, *before), (_, *after)) = rows(spool, MACHINE)
     assert all(now >= then for now, then in zip(after[:2], before[:2], strict=True))
+
+
+def test_totals_stay_where_a_thread_ends_and_the_kernels_count_wavers(
+    spool: SpoolWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usages = iter(
+        [
+            IDLE._replace(voluntary_switches=50, involuntary_switches=9, peak_rss_bytes=900),
+            IDLE._replace(voluntary_switches=40, involuntary_switches=12, peak_rss_bytes=800),
+        ]
+    )
+    monkeypatch.setattr(sampler, "read_usage", lambda _pid: next(usages))
+    samples = Sampler(spool)
+    samples.sample(0, {"relay": 1}, at_once=True)
+    samples.sample(1, {"relay": 1}, at_once=True)
+    rows = SpoolReader(spool.path).rows()[USAGE][:]
+    names = ("voluntary_switches", "involuntary_switches", "peak_rss_bytes")
+    columns = [ROW_FILES[USAGE].index(name) for name in names]
+    assert rows[:, columns].tolist() == [[50, 9, 900], [50, 12, 900]]
