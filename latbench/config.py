@@ -15,12 +15,14 @@ from latbench.errors import UsageError
 EMBEDDED: Final = "embedded"
 SIMULATED: Final = "sim"
 WS_ENGINES: Final = ("picows", "websockets")
+KAFKA_CLIENTS: Final = ("librdkafka", "confluent-kafka")
 COMPRESSIONS: Final = ("none", "gzip", "snappy", "lz4", "zstd")
 ACKS: Final = ("0", "1", "all")
 MAX_RATE_HZ: Final = 1_000_000
 MAX_PARTITIONS: Final = 10_000
 MAX_LINGER_MS: Final = 900_000
 MAX_TOPIC_CHARS: Final = 249
+MAX_COALESCE_MS: Final = 1_000
 MAX_SEED: Final = 2**63 - 1
 MAX_PORT: Final = 65_535
 EMBEDDED_PARTITIONS: Final = 4
@@ -59,6 +61,8 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     ws_port: int = 0
     """0: a free one."""
     ws_engine: str = "picows"
+    kafka_client: str = "librdkafka"
+    """Called directly, or through confluent-kafka's classes."""
     acks: str = "all"
     linger_ms: float = 0.0
     compression: str = "none"
@@ -79,6 +83,12 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     """By `latbench selftest`."""
     hiccups: bool = True
     """Whether every process has a hiccup meter."""
+    coalesce_ns: int = 0
+    """At least so long between two writes of the generator: ticks due meanwhile go together."""
+    spin: bool = False
+    """Whether generator, relay and consumer look for work without ever sleeping."""
+    realtime: bool = False
+    """Whether they ask for `SCHED_FIFO` and locked memory."""
     allow: tuple[str, ...] = ()
     """Findings that don't make the run invalid."""
     floor: bool = False
@@ -170,6 +180,20 @@ def parse_linger_ms(text: str) -> float:
             "write --linger 1",
         )
     return value
+
+
+def parse_coalesce_ns(text: str) -> int:
+    """Milliseconds from 0 to 1,000, as nanoseconds."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= MAX_COALESCE_MS:
+        raise UsageError(
+            f"--coalesce {text!r} is not a number of milliseconds from 0 to {MAX_COALESCE_MS:,}",
+            "write --coalesce 1",
+        )
+    return round(value * 1_000_000)
 
 
 def parse_speed(text: str) -> float:

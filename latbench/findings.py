@@ -117,7 +117,7 @@ _PROSE: Final[Mapping[Code, str]] = {
     Code.RATE_MISSED: "the rate was {achieved} instead of {scheduled} ({percent:+.2f} %)",
     Code.LATENCY_OUT_OF_RANGE: "{count} latencies of {hop} are above 24 h and in no percentile",
     Code.DUPLICATES: "{count} ticks were consumed twice; the first time counts",
-    Code.REORDERED: "{count} ticks were consumed after a later one of their symbol",
+    Code.REORDERED: "{count} ticks were consumed after a later one of their partition",
     Code.DELIVERY_ERRORS: "the producer refused or gave up {count} ticks",
     Code.RELAY_BACKPRESSURE: (
         "the producer's queue was full {times}, {duration} in all: the relay stopped reading"

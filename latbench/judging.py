@@ -174,7 +174,9 @@ def _of_stalls(evidence: Evidence) -> Iterator[Finding]:
     yield from _of_meters(evidence.meters, total)
     if schedule is not None and not evidence.config.as_fast_as_possible:
         late_ns, latency_ns = schedule.percentiles_ns["p99"], total.percentiles_ns["p99"]
-        if late_ns and latency_ns and late_ns > max(LATE_NS, LATE_SHARE * latency_ns):
+        # what `--coalesce` holds up is asked for
+        bound_ns = max(LATE_NS, LATE_SHARE * (latency_ns or 0)) + evidence.config.coalesce_ns
+        if late_ns and latency_ns and late_ns > bound_ns:
             yield _finding(Code.GENERATOR_LATE, late=late_ns, latency=latency_ns)
 
 

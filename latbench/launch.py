@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TypedDict
 
 from latbench import broker
 from latbench.assignment import Assignment
@@ -57,6 +57,15 @@ class Straight:
 
     def begin(self, start_ns: int) -> None:
         """Nothing to do."""
+
+
+class _Common(TypedDict):
+    """What every stage's plan says alike."""
+
+    run_id: str
+    hiccups: bool
+    spin: bool
+    realtime: bool
 
 
 class Launch:
@@ -122,18 +131,24 @@ class Launch:
         """
         config = self._config
         pinned = dict(zip(("generator", "relay", "consumer"), cycle(config.pin), strict=False))
+        common: _Common = {
+            "run_id": self._run_id,
+            "hiccups": config.hiccups,
+            "spin": config.spin,
+            "realtime": config.realtime,
+        }
         consumer = ConsumerPlan(
-            run_id=self._run_id,
+            **common,
             cpu=pinned.get("consumer"),
-            hiccups=config.hiccups,
+            kafka_client=config.kafka_client,
             topic=config.topic,
             partitions=facts.partitions,
             consumer=broker.consumer_properties(config, self._detour.consumer(facts.bootstrap)),
         )
         relay = RelayPlan(
-            run_id=self._run_id,
+            **common,
             cpu=pinned.get("relay"),
-            hiccups=config.hiccups,
+            kafka_client=config.kafka_client,
             host=config.ws_host,
             port=config.ws_port,
             ws_engine=config.ws_engine,
@@ -146,9 +161,9 @@ class Launch:
         relay_ready = self._ready("relay")
         host, port = self._detour.relay(_reachable(config.ws_host), relay_ready.port)
         generator = GeneratorPlan(
-            run_id=self._run_id,
+            **common,
             cpu=pinned.get("generator"),
-            hiccups=config.hiccups,
+            coalesce_ns=config.coalesce_ns,
             url=f"ws://{_in_url(host)}:{port}/",
             ws_engine=config.ws_engine,
             source=self._assignment.source,

@@ -36,6 +36,10 @@ class _StagePlan(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Pinned to this CPU; None: wherever the scheduler likes."""
     hiccups: bool = True
     """Whether it has a hiccup meter."""
+    spin: bool = False
+    """Looks for work again and again and never sleeps: a CPU of its own, and no wake-up."""
+    realtime: bool = False
+    """Asks for `SCHED_FIFO` and locked memory."""
 
 
 class GeneratorPlan(_StagePlan, frozen=True, kw_only=True, tag="generator"):
@@ -46,6 +50,8 @@ class GeneratorPlan(_StagePlan, frozen=True, kw_only=True, tag="generator"):
     source: SimulatedSource | ReplaySource
     horizon_ns: int | None
     """Ticks due this long after the start or later are not sent; None: all of the source."""
+    coalesce_ns: int = 0
+    """At least so long between two writes: ticks that fall due meanwhile go together."""
 
 
 class RelayPlan(_StagePlan, frozen=True, kw_only=True, tag="relay"):
@@ -54,6 +60,7 @@ class RelayPlan(_StagePlan, frozen=True, kw_only=True, tag="relay"):
     host: str
     port: int
     ws_engine: str
+    kafka_client: str
     topic: str
     producer: dict[str, str | int | float | bool]
     """librdkafka's properties, complete."""
@@ -64,6 +71,7 @@ class RelayPlan(_StagePlan, frozen=True, kw_only=True, tag="relay"):
 class ConsumerPlan(_StagePlan, frozen=True, kw_only=True, tag="consumer"):
     """Takes ticks off the topic."""
 
+    kafka_client: str
     topic: str
     partitions: int
     consumer: dict[str, str | int | float | bool]

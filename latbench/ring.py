@@ -19,7 +19,6 @@ import mmap
 import os
 import struct
 import tempfile
-from collections.abc import Callable
 from typing import Final, Protocol
 
 import numpy as np
@@ -91,25 +90,33 @@ class RingWriter(_Mapping):
 
     def __init__(self, descriptor: int, columns: int) -> None:
         super().__init__(descriptor, columns)
-        self.push = self._make_push()
-        """`push(*row)`: one row of `columns` integers, 0.4 µs; never blocks, never raises."""
+        self._rows: Rows = np.frombuffer(self.body, dtype=np.int64).reshape(-1, columns)
+        self._head: int = self.header[_HEAD]
+        self._pack_into = struct.Struct(f"={columns}q").pack_into
+        self._row_bytes = columns * 8
 
-    def _make_push(self) -> Callable[..., None]:
-        header, body, mask = self.header, self.body, self.capacity - 1
-        row_bytes, capacity = self.columns * 8, self.capacity
-        pack_into = struct.Struct(f"={self.columns}q").pack_into
-        head = header[_HEAD]
+    def push(self, *row: int) -> None:  # hot path
+        """Write one row of `columns` integers (0.4 µs); never blocks, never raises."""
+        head, header = self._head, self.header
+        if head - header[_TAIL] >= self.capacity:
+            header[_OVERRUNS] += 1
+            return
+        self._pack_into(self.body, (head & (self.capacity - 1)) * self._row_bytes, *row)
+        self._head = header[_HEAD] = head + 1
 
-        def push(*row: int) -> None:  # hot path
-            nonlocal head
-            if head - header[_TAIL] >= capacity:
-                header[_OVERRUNS] += 1
-                return
-            pack_into(body, (head & mask) * row_bytes, *row)
-            head += 1
-            header[_HEAD] = head
-
-        return push
+    def push_rows(self, rows: Rows) -> None:  # hot path
+        """Write rows × `columns` at once (2 µs and 10 ns a row); never blocks, never raises."""
+        header, capacity, count = self.header, self.capacity, len(rows)
+        room = capacity - (self._head - header[_TAIL])
+        if count > room:
+            header[_OVERRUNS] += count - room
+            rows, count = rows[:room], room
+        begin = self._head & (capacity - 1)
+        upto_end = min(count, capacity - begin)
+        self._rows[begin : begin + upto_end] = rows[:upto_end]
+        if upto_end < count:
+            self._rows[: count - upto_end] = rows[upto_end:]
+        self._head = header[_HEAD] = self._head + count
 
 
 class RingReader(_Mapping):

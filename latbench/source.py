@@ -21,6 +21,7 @@ from latbench.errors import LatbenchError
 from latbench.market import Market
 from latbench.plan import ReplaySource, SimulatedSource
 from latbench.replay import RecordedBatch, read_recorded
+from latbench.tickmatrix import Chars, Ints
 
 PREFETCHED_BLOCKS: Final = 4
 LONE_ROUND_NS: Final = NS_PER_S
@@ -39,6 +40,20 @@ class TickBlock:
     bounds: list[int]
     """One more than ticks: the document of tick i is `blob[bounds[i]:bounds[i + 1]]`, a JSON object
     without its closing brace."""
+    framed: FramedTicks | None = None
+    """The same made ready for a socket; None where documents differ in length."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FramedTicks:
+    """The ticks of a block as WebSocket frames that lack only the moment of sending."""
+
+    frames: Chars
+    """n × frame: what goes to the socket once the moment is put in."""
+    sent_slot: slice
+    """Where in a frame: the characters of `sent_ns` are to be XORed in, the mask is there."""
+    rows: Ints
+    """n × 4, as the generator records them; `sent_ns` (the last) is to be filled in."""
 
 
 def tick_blocks(

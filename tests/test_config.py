@@ -67,6 +67,56 @@ def test_any_other_speed_is_a_usage_error(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "coalesce_ns"),
+    [
+        ("0", 0),
+        ("1", 1_000_000),
+        ("0.25", 250_000),
+        (" 2.5 ", 2_500_000),
+        ("0.000001", 1),
+        ("1e-3", 1000),
+        ("1000", 1_000_000_000),
+    ],
+)
+def test_what_is_waited_for_more_ticks_is_a_number_of_milliseconds(
+    text: str, coalesce_ns: int
+) -> None:
+    assert config.parse_coalesce_ns(text) == coalesce_ns
+
+
+@given(st.integers(0, 1_000_000_000))
+def test_every_nanosecond_of_it_counts(coalesce_ns: int) -> None:
+    text = f"{coalesce_ns // 1_000_000}.{coalesce_ns % 1_000_000:06d}"
+    assert config.parse_coalesce_ns(text) == coalesce_ns
+
+
+@pytest.mark.parametrize("text", ["", "x", "1ms", "-1", "-0.1", "1000.1", "1001", "nan", "inf"])
+def test_any_other_wait_for_more_ticks_is_a_usage_error(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        config.parse_coalesce_ns(text)
+    assert caught.value.message == (
+        f"--coalesce {text!r} is not a number of milliseconds from 0 to 1,000"
+    )
+    assert caught.value.hint == "write --coalesce 1"
+
+
+@pytest.mark.parametrize("client", config.KAFKA_CLIENTS)
+def test_a_kafka_client_is_chosen_by_its_name(client: str) -> None:
+    assert config.parse_choice(client, "--kafka-client", config.KAFKA_CLIENTS) == client
+
+
+def test_a_kafka_client_that_is_none_is_a_usage_error_that_names_them_all() -> None:
+    with pytest.raises(UsageError) as caught:
+        config.parse_choice("aiokafka", "--kafka-client", config.KAFKA_CLIENTS)
+    told = f"{caught.value.message} {caught.value.hint}"
+    assert all(name in told for name in ("'aiokafka'", *config.KAFKA_CLIENTS))
+
+
+def test_the_fast_client_is_the_one_that_is_taken_unasked() -> None:
+    assert RunConfig().kafka_client == config.KAFKA_CLIENTS[0] == "librdkafka"
+
+
+@pytest.mark.parametrize(
     ("text", "symbols"),
     [
         ("NIFTY", ("NIFTY",)),
@@ -215,6 +265,10 @@ def test_a_config_knows_its_source_its_broker_and_its_schedule() -> None:
         producer=st.dictionaries(st.text(max_size=9), st.text(max_size=9), max_size=3),
         speed=st.floats(0.0, 1e6),
         linger_ms=st.floats(0.0, 1e3),
+        kafka_client=st.sampled_from(config.KAFKA_CLIENTS),
+        coalesce_ns=st.integers(0, 10**9),
+        spin=st.booleans(),
+        realtime=st.booleans(),
         arrivals=st.sampled_from(Arrivals),
         pin=st.lists(st.integers(0, 999), max_size=3).map(tuple),
     )

@@ -214,6 +214,29 @@ def test_a_generator_is_late_above_a_millisecond_and_a_tenth_of_the_total(
     assert (Code.GENERATOR_LATE in found) is told
 
 
+@pytest.mark.parametrize(
+    ("late_ns", "latency_ns", "told"),
+    [
+        (1_300_000, 1_310_000, False),  # a millisecond above what was asked for
+        (1_300_001, 1_310_000, True),
+        (2_300_000, 20_000_000, False),
+        (2_300_001, 20_000_000, True),
+    ],
+)
+def test_what_coalescing_holds_up_does_not_make_a_generator_late(
+    late_ns: int, latency_ns: int, told: bool
+) -> None:
+    changed = {
+        "schedule": with_percentiles("schedule", p99=late_ns),
+        "end_to_end": with_percentiles("end_to_end", p99=latency_ns),
+    }
+    hops = tuple(changed.get(hop.hop, hop) for hop in make_hops())
+    assert (Code.GENERATOR_LATE in judged(hops=hops, config=make_config(coalesce_ns=300_000))) is (
+        told
+    )
+    assert Code.GENERATOR_LATE in judged(hops=hops)
+
+
 # --- the machine ------------------------------------------------------------------------------
 
 

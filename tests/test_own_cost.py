@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import gc
 import itertools
 from collections.abc import Callable
@@ -15,9 +16,9 @@ from latbench.plan import RelayPlan
 from latbench.recording import COLUMNS, GENERATOR, TICK_RINGS
 from latbench.ring import RingWriter
 from latbench.stages import consumer, own_cost, relay
+from latbench.stages.kafka import Delivery
 from latbench.stages.own_cost import (
     DOCUMENT,
-    NullMessage,
     NullProducer,
     of_generator,
     relayed_messages,
@@ -91,7 +92,10 @@ def test_the_tick_that_is_timed_is_as_a_simulated_market_makes_them() -> None:
 def test_timed_messages_are_ticks_of_this_run() -> None:
     sent = decode_sent(sent_message(RUN_ID, 7))
     assert (sent.latbench.run, sent.latbench.seq, sent.symbol) == (RUN_ID, 7, "NIFTY")
-    stamps = [decode_relayed(message.value()).latbench for message in relayed_messages(RUN_ID)]
+    batches = list(relayed_messages(RUN_ID))
+    assert {len(batch) for batch in batches} == {1}
+    values = [value for batch in batches for value in batch.values()]
+    stamps = [decode_relayed(value).latbench for value in values if value is not None]
     # a tick that comes again would be a duplicate, which is another, cheaper way
     assert [each.seq for each in stamps] == list(range(CALLS))
     assert {each.run for each in stamps} == {RUN_ID}
@@ -99,14 +103,20 @@ def test_timed_messages_are_ticks_of_this_run() -> None:
 
 
 def test_a_producer_that_is_none_answers_at_once() -> None:
-    answers: list[tuple[object, bytes]] = []
-    producer = NullProducer()
-    producer.produce(
-        "ticks", b"x", "K", on_delivery=lambda error, it: answers.append((error, it.value()))
-    )
-    assert answers == [(None, b"x")]
-    assert producer.poll(0.1) == 0
-    assert NullMessage(b"x").error() is None  # type: ignore[func-returns-value]
+    answers: list[Delivery] = []
+    producer = NullProducer(answers.append)
+    producer.produce(b"x", "K", 7)
+    seqs = np.arange(3, dtype=np.int64)
+    values = np.zeros((3, 5), dtype=np.uint8)
+    assert producer.produce_rows(values, ["K", "L", "K"], seqs) == (3, [])
+    assert [answer.seqs.tolist() for answer in answers] == [[7], [0, 1, 2]]
+    for answer in answers:
+        assert len(answer.seqs) == len(answer.partitions) == len(answer.offsets)
+        assert not answer.errors
+        assert not answer.partitions.any()
+        assert not answer.offsets.any()
+    asyncio.run(producer.close())
+    assert len(answers) == 2
 
 
 # --- what the stages say ----------------------------------------------------------------------
@@ -114,8 +124,8 @@ def test_a_producer_that_is_none_answers_at_once() -> None:
 
 def of_relay() -> int:
     plan = RelayPlan(
-        run_id=RUN_ID, host="127.0.0.1", port=0, ws_engine="picows", topic="ticks", producer={},
-        partitions=4,
+        run_id=RUN_ID, host="127.0.0.1", port=0, ws_engine="picows", kafka_client="librdkafka",
+        topic="ticks", producer={}, partitions=4,
     )  # fmt: skip
     supervisor = ListeningSupervisor()
     cost_ns = relay._own_cost_ns(plan, supervisor.as_supervisor())

@@ -69,6 +69,44 @@ def test_rows_come_out_once_and_in_order_whatever_the_interleaving(pushes: list[
         assert reader.overruns == overruns
 
 
+@given(st.lists(st.tuples(st.integers(0, 3 * CAPACITY), st.booleans(), st.booleans())))
+def test_rows_pushed_at_once_are_as_rows_pushed_one_by_one(
+    bursts_: list[tuple[int, bool, bool]],
+) -> None:
+    # a burst: how many rows, whether the ring under test takes them at once, whether a drain comes
+    pushed = 0
+    with both_ends() as (writer, reader), both_ends() as (plain, plain_reader):
+        for burst, at_once, drains in bursts_:
+            rows = [row(pushed + i) for i in range(burst)]
+            pushed += burst
+            for each in rows:
+                plain.push(*each)
+            if at_once:
+                writer.push_rows(np.array(rows, dtype=np.int64).reshape(-1, COLUMNS))
+            else:
+                for each in rows:
+                    writer.push(*each)
+            assert list(writer.header) == list(plain.header)
+            assert bytes(writer.body) == bytes(plain.body)
+            if drains:
+                assert reader.drain().tolist() == plain_reader.drain().tolist()
+        assert reader.drain(last=True).tolist() == plain_reader.drain(last=True).tolist()
+        assert (reader.overruns, reader.written) == (plain_reader.overruns, plain_reader.written)
+
+
+@given(st.lists(st.tuples(int64s, int64s, int64s), min_size=1, max_size=2 * CAPACITY))
+def test_columns_of_a_larger_table_are_pushed_as_they_are(rows: list[tuple[int, int, int]]) -> None:
+    # what a stage hands over need not lie together in memory
+    table = np.zeros((2 * len(rows), COLUMNS + 2), dtype=np.int64)
+    table[::2, 1:-1] = rows
+    with both_ends() as (writer, reader):
+        writer.push_rows(table[::2, 1:-1])
+        kept = min(len(rows), CAPACITY)
+        drained = [tuple(found) for found in reader.drain(last=True).tolist()]
+        assert drained == rows[:kept]
+        assert (reader.overruns, reader.written) == (len(rows) - kept, kept)
+
+
 @given(st.lists(st.tuples(int64s, int64s, int64s), max_size=CAPACITY))
 def test_rows_are_what_was_pushed_over_all_of_int64(rows: list[tuple[int, int, int]]) -> None:
     with both_ends() as (writer, reader):
@@ -174,6 +212,24 @@ def test_every_ring_size_is_a_power_of_two_with_room_for_the_seconds(rate_hz: fl
     assert rows >= min(int(rate_hz * ring.RING_SECONDS), MAX_ROWS)
 
 
+BULK_WRITER = textwrap.dedent("""
+    import sys, time
+    import numpy as np
+    from latbench.ring import RingWriter
+
+    writer = RingWriter(int(sys.argv[1]), 3)
+    push_rows, header = writer.push_rows, writer.header
+    seqs = np.arange(200_000)
+    table = np.column_stack((seqs, seqs * 7, seqs ^ 12345))
+    burst = 0
+    while (seq := header[0]) < 200_000:  # those that were refused come again
+        burst = burst % 700 + 1
+        push_rows(table[seq : seq + burst])
+        if header[0] < min(seq + burst, 200_000):
+            time.sleep(0.0005)
+    writer.counters[5] = header[0]
+""")
+
 WRITER = textwrap.dedent("""
     import sys, time
     from latbench.ring import RingWriter
@@ -192,11 +248,12 @@ WRITER = textwrap.dedent("""
 """)
 
 
-def test_two_hundred_thousand_rows_of_another_process_arrive_in_order() -> None:
+@pytest.mark.parametrize("program", [WRITER, BULK_WRITER], ids=["one by one", "at once"])
+def test_two_hundred_thousand_rows_of_another_process_arrive_in_order(program: str) -> None:
     with memory(3, 1 << 12) as descriptor:
         reader = RingReader(descriptor, 3)
         child = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(descriptor)], pass_fds=(descriptor,)
+            [sys.executable, "-c", program, str(descriptor)], pass_fds=(descriptor,)
         )
         parts = []
         code = None

@@ -20,6 +20,7 @@ from latbench.errors import LatbenchError, UsageError
 from latbench.plan import ReplaySource, SimulatedSource
 from latbench.replay import scan
 from latbench.source import PREFETCHED_BLOCKS, Prefetcher, TickBlock, tick_blocks
+from latbench.stages.framing import framed
 from tests.captures import MESSAGES, STAMPS_NS, SYMBOLS, write_capture
 
 START_NS = 5_000_000_000_000
@@ -91,6 +92,14 @@ def test_ticks_due_at_the_horizon_or_later_are_not_sent(
     for block in blocks:
         assert len(block.due_ns) == len(block.symbol_ids) == len(block.bounds) - 1 > 0
         assert block.bounds[-1] == len(block.blob)
+
+
+def test_simulated_documents_of_a_block_have_one_length_and_are_framed_by_none_yet() -> None:
+    blocks = list(blocks_of(simulated(8192, Arrivals.POISSON), 2 * NS_PER_S))
+    for each in blocks:
+        assert {end - begin for begin, end in itertools.pairwise(each.bounds)} == {each.bounds[1]}
+        assert each.framed is None
+    assert len({each.bounds[1] for each in blocks}) == 1
 
 
 def test_a_constant_second_has_exactly_its_rate_of_ticks() -> None:
@@ -266,6 +275,19 @@ def test_closing_early_ends_the_thread_and_closes_the_blocks(taken: int, wait_s:
     assert closed == [True]
     assert prefetcher.next_block() is None
     prefetcher.close()
+
+
+@pytest.mark.parametrize("taken", [0, 1, PREFETCHED_BLOCKS + 3])
+def test_frames_are_made_by_the_thread_and_closed_with_their_blocks(taken: int) -> None:
+    closed: list[bool] = []
+    with Prefetcher(framed(endless([], closed), "5f1c09ab")) as prefetcher:
+        for i in range(taken):
+            made = prefetcher.next_block()
+            assert made is not None
+            assert made.framed is not None
+            assert made.framed.rows[:, 0].tolist() == [i]
+    assert threads() == []
+    assert closed == [True]
 
 
 def test_a_market_can_be_prefetched() -> None:

@@ -4,62 +4,63 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import cast
+from typing import NamedTuple
+from unittest import mock
 
+import numpy as np
 import pytest
-from confluent_kafka import KafkaError, Message, Producer
+from hypothesis import given
+from hypothesis import strategies as st
 
 from latbench.clock import monotonic_ns
 from latbench.control import Done, FromStage, Ready
 from latbench.plan import RelayPlan
 from latbench.recording import ACKS, RELAY, RINGS_OF_STAGE, AckCounter
-from latbench.stages import relay
+from latbench.stages import kafka_confluent, relay
+from latbench.stages.kafka import NO_SEQ, Delivery
 from latbench.stages.relay import Acknowledgements
 from tests.cli import wait_until
 from tests.stages import RUN_ID, ListeningSupervisor, TwoEndedRing
 
-
-class FakeProducer:
-    """Has nothing to hand over."""
-
-    def __init__(self) -> None:
-        self.polls: list[float] = []
-
-    def poll(self, timeout_s: float) -> int:
-        self.polls.append(timeout_s)
-        return 0
-
-
-class FakeRecord:
-    def __init__(self, offset: int | None) -> None:
-        self._offset = offset
-
-    def partition(self) -> int:
-        return 2
-
-    def offset(self) -> int | None:
-        return self._offset
+NO_ANSWER = -1
+TIMED_OUT = "Local: Message timed out"
 
 
 class AckBench:
     """The taker of acknowledgements and all around it."""
 
-    def __init__(self) -> None:
-        self.producer = FakeProducer()
-        self.ring = TwoEndedRing(ACKS)
+    def __init__(self, rows: int = 1 << 14) -> None:
+        self.ring = TwoEndedRing(ACKS, rows)
         self.supervisor = ListeningSupervisor()
         self.acks = Acknowledgements(
-            cast("Producer", self.producer), self.ring.writer, self.supervisor.as_supervisor()
+            self.ring.writer, self.supervisor.as_supervisor(), queue_messages=64
         )
 
-    def answer(self, seq: int, offset: int | None = None, error: KafkaError | None = None) -> None:
-        self.acks.on_delivery(seq, 1234, error, cast("Message", FakeRecord(offset)))
+    def answer(self, *answers: Answer) -> None:
+        """All of them at once."""
+        errors = [answer.error for answer in answers]
+        self.acks.on_delivery(
+            Delivery(
+                np.array([answer.seq for answer in answers]),
+                errors if any(errors) else (),
+                np.array([answer.partition for answer in answers]),
+                np.array([answer.offset for answer in answers]),
+            )
+        )
+
+
+class Answer(NamedTuple):
+    seq: int
+    offset: int = NO_ANSWER
+    error: str | None = None
+    partition: int = 2
 
 
 def test_an_acknowledgement_is_one_row() -> None:
     bench = AckBench()
+    bench.acks.expect(7, 1234)
     before_ns = monotonic_ns()
-    bench.answer(7, offset=17)
+    bench.answer(Answer(7, offset=17))
     (row,) = bench.ring.rows()
     assert before_ns <= row.pop("acked_ns") <= monotonic_ns()
     assert row == {"seq": 7, "relay_out_ns": 1234, "partition": 2, "offset": 17}
@@ -69,25 +70,80 @@ def test_an_acknowledgement_is_one_row() -> None:
 def test_failed_deliveries_are_counted_and_the_first_are_told() -> None:
     bench = AckBench()
     for seq in range(5):
-        bench.answer(seq, error=KafkaError(KafkaError._MSG_TIMED_OUT, "timed out"))
+        bench.answer(Answer(seq, error=TIMED_OUT))
     assert bench.ring.rows() == []
-    assert bench.ring.count(AckCounter.DELIVERY_ERRORS) == 5
-    assert bench.supervisor.said == [f"tick {seq} was not delivered: timed out" for seq in range(3)]
+    assert bench.ring.count(AckCounter.DELIVERY_ERRORS) == sum(bench.ring.counts()) == 5
+    assert bench.supervisor.said == [
+        f"tick {seq} was not delivered: {TIMED_OUT}" for seq in range(3)
+    ]
 
 
 def test_where_no_answer_was_asked_for_none_is_recorded() -> None:
     bench = AckBench()
-    bench.answer(7)
+    bench.answer(Answer(7))
     assert bench.ring.rows() == []
     assert bench.ring.count(AckCounter.UNANSWERED) == 1
 
 
-def test_a_thread_takes_acknowledgements_until_it_is_stopped() -> None:
+def test_answers_to_another_runs_ticks_are_no_concern_of_ours() -> None:
     bench = AckBench()
-    bench.acks.start()
-    wait_until(lambda: bench.producer.polls)
-    bench.acks.stop()
-    assert "acks" not in {thread.name for thread in threading.enumerate()}
+    bench.answer(Answer(NO_SEQ, offset=3), Answer(NO_SEQ), Answer(NO_SEQ, error=TIMED_OUT))
+    assert bench.ring.rows() == []
+    assert not any(bench.ring.counts())
+    assert bench.supervisor.said == []
+
+
+@pytest.mark.parametrize("base", [0, 10**12, 2**63 - 200])
+def test_a_tick_is_known_until_the_queue_was_full_after_it(base: int) -> None:
+    bench = AckBench()
+    for i in range(64):
+        bench.acks.expect(base + i, 1000 + i)
+    bench.acks.expect_many(np.arange(base + 64, base + 128), 5000)
+    bench.answer(*(Answer(base + i, offset=i) for i in range(128)))
+    rows = bench.ring.rows()
+    assert [row["seq"] - base for row in rows] == list(range(128))
+    assert [row["relay_out_ns"] for row in rows] == [*range(1000, 1064), *[5000] * 64]
+
+
+ANSWERS = st.builds(
+    Answer,
+    seq=st.integers(0, 60) | st.just(NO_SEQ),
+    offset=st.integers(0, 10**9) | st.just(NO_ANSWER),
+    error=st.none() | st.just(TIMED_OUT),
+    partition=st.integers(0, 3),
+)
+
+
+GOOD = st.builds(
+    Answer,
+    seq=st.integers(0, 60),
+    offset=st.integers(0, 10**9),
+    error=st.none(),
+    partition=st.integers(0, 3),
+)
+
+
+@given(st.lists(GOOD, min_size=1, max_size=60) | st.lists(GOOD | ANSWERS, min_size=1, max_size=60))
+def test_many_answers_at_once_give_what_they_give_one_by_one(answers: list[Answer]) -> None:
+    together, one_by_one = AckBench(64), AckBench(64)
+    for bench in (together, one_by_one):
+        for seq in range(61):
+            bench.acks.expect(seq, 1000 + seq)
+    with mock.patch.object(relay, "monotonic_ns", return_value=7777):
+        together.answer(*answers)
+        for answer in answers:
+            one_by_one.answer(answer)
+    rows = together.ring.rows()
+    assert rows == one_by_one.ring.rows()
+    assert together.ring.counts() == one_by_one.ring.counts()
+    assert together.supervisor.said == one_by_one.supervisor.said
+    assert all(row["relay_out_ns"] == 1000 + row["seq"] for row in rows)
+    ours = [answer for answer in answers if answer.seq != NO_SEQ]
+    delivered = [answer for answer in ours if answer.error is None]
+    answered = [answer.seq for answer in delivered if answer.offset != NO_ANSWER]
+    assert [row["seq"] for row in rows] == answered
+    assert together.ring.count(AckCounter.DELIVERY_ERRORS) == len(ours) - len(delivered)
+    assert together.ring.count(AckCounter.UNANSWERED) == len(delivered) - len(answered)
 
 
 class SlowProducer:
@@ -134,10 +190,16 @@ class StoppingSupervisor(ListeningSupervisor):
 def test_at_the_end_answers_are_handed_to_one_thread_at_a_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(relay, "Producer", SlowProducer)
+    monkeypatch.setattr(kafka_confluent, "Producer", SlowProducer)
     rings = {name: TwoEndedRing(name).writer for name in RINGS_OF_STAGE[RELAY]}
     plan = RelayPlan(
-        run_id=RUN_ID, host="127.0.0.1", port=0, ws_engine="picows", topic="ticks", producer={}
+        run_id=RUN_ID,
+        host="127.0.0.1",
+        port=0,
+        ws_engine="picows",
+        kafka_client="confluent-kafka",
+        topic="ticks",
+        producer={},
     )
     supervisor = StoppingSupervisor()
     relay.run(plan, supervisor.as_supervisor(), rings)

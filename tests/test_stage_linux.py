@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -141,3 +143,47 @@ def test_a_process_is_named_and_its_timer_slack_is_the_least() -> None:
     told = subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE)
     assert told.stdout.split(b" ")[-1].strip() == b"1"
     assert told.stdout.startswith(b"latbench relay ")
+
+
+NOBODY = 65_534
+REALTIME = """\
+import json, os, resource, sys, threading
+from latbench.stages.linux import request_realtime
+if sys.argv[1] == "nobody":
+    # both are counted for a user without privilege only
+    resource.setrlimit(resource.RLIMIT_RTPRIO, (0, 0))
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))
+    os.setgroups([])
+    os.setgid(int(sys.argv[2]))
+    os.setuid(int(sys.argv[2]))
+refused = request_realtime()
+policies = [os.sched_getscheduler(0)]
+thread = threading.Thread(target=lambda: policies.append(os.sched_getscheduler(0)))
+thread.start()
+thread.join()
+locked = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmLck")]
+priority = os.sched_getparam(0).sched_priority
+print(json.dumps([refused, policies, priority, int(locked[0]) > 0]))
+"""
+
+
+def realtime(as_whom: str) -> Any:
+    """Refusals, policies of the asking thread and of one it started, priority, locked memory."""
+    command = [sys.executable, "-c", REALTIME, as_whom, str(NOBODY)]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+
+
+def test_realtime_is_granted_to_the_privileged() -> None:
+    refused, policies, priority, locked = realtime("root")
+    assert refused == []
+    assert policies == [os.SCHED_FIFO, os.SCHED_FIFO]
+    assert priority == 1
+    assert locked
+
+
+def test_realtime_is_refused_to_others_who_are_told_what() -> None:
+    refused, policies, priority, locked = realtime("nobody")
+    assert refused == ["SCHED_FIFO: Operation not permitted", "mlockall: Operation not permitted"]
+    assert policies == [os.SCHED_OTHER, os.SCHED_OTHER]
+    assert priority == 0
+    assert not locked

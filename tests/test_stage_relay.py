@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
-from collections.abc import Callable
-from typing import Any, cast
-from zlib import crc32
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+from unittest import mock
 
+import numpy as np
 import pytest
-from confluent_kafka import KafkaError, KafkaException, Producer
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latbench.clock import NS_PER_MS, monotonic_ns
-from latbench.plan import RelayPlan
-from latbench.recording import RELAY, RelayCounter
-from latbench.stages.relay import Forwarder, OnDelivery
+from latbench.clock import NS_PER_MS, NS_PER_S, monotonic_ns
+from latbench.recording import ACKS, RELAY, RelayCounter
+from latbench.stages import relay
+from latbench.stages.kafka import NO_SEQ, Delivery, QueueFullError, RefusedError
+from latbench.stages.relay import Acknowledgements, Forwarder
 from latbench.tick import decode_relayed, sent_suffix_format
+from latbench.tickmatrix import Chars, Ints
 from tests.cli import until
 from tests.stages import RUN_ID, ListeningSupervisor, TwoEndedRing
 
@@ -25,34 +28,47 @@ ADDED = {"latbench", "latency_t1", "latency_t2"}
 
 
 class FakeProducer:
-    """A queue of `room` places; takes no message larger than `largest`."""
+    """A queue of `room` places; takes no message larger than `largest`, nor those `unwanted`."""
 
-    def __init__(self, room: int = 1_000_000, largest: int = 1_000_000) -> None:
+    def __init__(
+        self, room: int = 1_000_000, largest: int = 1_000_000, unwanted: Sequence[int] = ()
+    ) -> None:
         self.room = room
         self.largest = largest
-        self.taken: list[tuple[bytes, str | None, int | None]] = []
-        self.reports: list[Callable[..., None]] = []
+        self.unwanted = unwanted
+        self.taken: list[tuple[bytes, str]] = []
+        self.seqs: list[int] = []
+        self.bulks = 0
 
-    def produce(
-        self,
-        topic: str,
-        value: bytes,
-        key: str | None = None,
-        partition: int | None = None,
-        *,
-        on_delivery: Callable[..., None],
-    ) -> None:
-        assert topic == "ticks"
-        if len(value) > self.largest:
-            raise KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
+    def produce(self, value: bytes, key: str, seq: int) -> None:
         if len(self.taken) >= self.room:
-            raise BufferError("Local: Queue full")
-        self.taken.append((value, key, partition))
-        self.reports.append(on_delivery)
+            raise QueueFullError
+        if len(value) > self.largest or seq in self.unwanted:
+            raise RefusedError("Message size too large")
+        self.taken.append((value, key))
+        self.seqs.append(seq)
+
+    def produce_rows(
+        self, values: Chars, keys: Sequence[str], seqs: Ints
+    ) -> tuple[int, list[tuple[int, str]]]:
+        self.bulks += 1
+        assert "" not in keys
+        refused: list[tuple[int, str]] = []
+        for i, (value, key, seq) in enumerate(zip(values, keys, seqs.tolist(), strict=True)):
+            try:
+                self.produce(value.tobytes(), key, seq)
+            except QueueFullError:
+                return i, refused
+            except RefusedError as error:
+                refused.append((i, str(error)))
+        return len(values), refused
+
+    async def close(self) -> None:
+        raise AssertionError("not the forwarder's to close")
 
     @property
     def sequence(self) -> list[int]:
-        return [decode_relayed(value).latbench.seq for value, _, _ in self.taken]
+        return [decode_relayed(value).latbench.seq for value, _ in self.taken]
 
 
 class FakeServer:
@@ -76,33 +92,29 @@ class FakeServer:
 class Bench:
     """A forwarder and all around it."""
 
-    def __init__(self, producer: FakeProducer | None = None, partitions: int | None = None) -> None:
+    def __init__(self, producer: FakeProducer | None = None, rows: int = 1 << 14) -> None:
         self.producer = producer or FakeProducer()
-        self.ring = TwoEndedRing(RELAY)
+        self.ring = TwoEndedRing(RELAY, rows)
+        self.acks_ring = TwoEndedRing(ACKS, rows)
         self.server = FakeServer()
         self.supervisor = ListeningSupervisor()
-        self.answers: list[tuple[Any, ...]] = []
-        plan = RelayPlan(
-            run_id=RUN_ID,
-            host="127.0.0.1",
-            port=0,
-            ws_engine="picows",
-            topic="ticks",
-            producer={},
-            partitions=partitions,
-        )
-        self.forwarder = Forwarder(
-            plan,
-            cast("Producer", self.producer),
-            self.ring.writer,
-            cast("OnDelivery", lambda *answer: self.answers.append(answer)),
-            self.supervisor.as_supervisor(),
-        )
+        supervisor = self.supervisor.as_supervisor()
+        self.acks = Acknowledgements(self.acks_ring.writer, supervisor, queue_messages=1024)
+        self.forwarder = Forwarder(RUN_ID, self.producer, self.ring.writer, self.acks, supervisor)
         self.forwarder.attach(self.server)
 
+    def receive(self, *messages: bytes) -> None:
+        """Each of them by itself."""
+        for message in messages:
+            self.forwarder.on_messages(monotonic_ns(), [message])
+
     def take(self, *numbers: int) -> None:
-        for seq in numbers:
-            self.forwarder.on_message(sent(seq, {"symbol": "TCS"}))
+        self.receive(*(sent(seq, {"symbol": "TCS"}) for seq in numbers))
+
+    def answer(self, *numbers: int) -> None:
+        """The broker acknowledges some ticks."""
+        seqs = np.array(numbers)
+        self.acks.on_delivery(Delivery(seqs, (), np.zeros_like(seqs), seqs * 10))
 
 
 def sent(seq: int, document: dict[str, Any], sent_ns: int | None = None) -> bytes:
@@ -134,8 +146,8 @@ def test_what_is_produced_is_the_document_with_the_relays_stamps(
 ) -> None:
     bench = BENCH
     before = len(bench.producer.taken)
-    bench.forwarder.on_message(sent(seq, document))
-    ((value, key, partition),) = bench.producer.taken[before:]
+    bench.receive(sent(seq, document))
+    ((value, key),) = bench.producer.taken[before:]
     (row,) = bench.ring.rows()
     stamps = decode_relayed(value).latbench
     assert (stamps.run, stamps.seq) == (RUN_ID, seq)
@@ -149,8 +161,7 @@ def test_what_is_produced_is_the_document_with_the_relays_stamps(
     assert carried["latency_t1"] == pytest.approx((stamps.relay_in_ns - stamps.sent_ns) / 1e6)
     assert carried["latency_t2"] == pytest.approx((stamps.relay_out_ns - stamps.relay_in_ns) / 1e6)
     assert {name: member for name, member in carried.items() if name not in ADDED} == document
-    assert key == (document.get("symbol") or document.get("product_id") or None)
-    assert partition is None
+    assert key == (document.get("symbol") or document.get("product_id") or "")
 
 
 BENCH = Bench()
@@ -165,18 +176,14 @@ BENCH = Bench()
         ({"product_id": "SKL-GBP", "symbol": "TCS"}, "TCS"),
         ({"symbol": "", "product_id": "SKL-GBP"}, "SKL-GBP"),
         ({"symbol": "₹"}, "₹"),
-        ({"price": 1}, None),
+        ({"price": 1}, ""),
     ],
 )
-@pytest.mark.parametrize("partitions", [1, 3])
-def test_a_spread_over_partitions_goes_by_the_keys_crc32(
-    document: dict[str, Any], key: str | None, partitions: int
-) -> None:
-    bench = Bench(partitions=partitions)
-    bench.forwarder.on_message(sent(0, document))
-    ((_, produced_key, partition),) = bench.producer.taken
+def test_a_ticks_key_is_its_symbol(document: dict[str, Any], key: str) -> None:
+    bench = Bench()
+    bench.receive(sent(0, document))
+    ((_, produced_key),) = bench.producer.taken
     assert produced_key == key
-    assert partition == crc32((key or "").encode()) % partitions
 
 
 def test_with_a_full_queue_ticks_wait_in_order_and_reading_stops() -> None:
@@ -204,7 +211,7 @@ def test_with_a_full_queue_ticks_wait_in_order_and_reading_stops() -> None:
     assert [row["seq"] for row in rows] == list(range(13))
     # the wait is the relay's own time: it came in long before it went out
     assert rows[8]["relay_out_ns"] - rows[8]["relay_in_ns"] >= 5 * NS_PER_MS
-    for row, (value, _, _) in zip(rows, bench.producer.taken, strict=True):
+    for row, (value, _) in zip(rows, bench.producer.taken, strict=True):
         assert decode_relayed(value).latbench.relay_out_ns == row["relay_out_ns"]
 
 
@@ -215,7 +222,8 @@ def test_each_time_the_queue_is_full_counts() -> None:
         for spell in (1, 2):
             bench.take(*range(4 * spell, 4 * spell + 4))
             bench.producer.room += 4
-            await until(lambda spell=spell: bench.server.calls == ["pause", "resume"] * spell)
+            await until(lambda: not bench.forwarder._waiting)
+            assert bench.server.calls == ["pause", "resume"] * spell
 
     asyncio.run(fill_twice())
     assert bench.producer.sequence == list(range(4, 12))
@@ -225,7 +233,7 @@ def test_each_time_the_queue_is_full_counts() -> None:
 def test_a_refused_tick_is_counted_and_named_and_the_next_one_goes_on() -> None:
     bench = Bench(FakeProducer(largest=400))
     for seq in range(10):
-        bench.forwarder.on_message(sent(seq, {"symbol": "TCS", "note": "x" * (seq % 2 * 500)}))
+        bench.receive(sent(seq, {"symbol": "TCS", "note": "x" * (seq % 2 * 500)}))
     assert bench.producer.sequence == [0, 2, 4, 6, 8]
     assert bench.ring.count(RelayCounter.REFUSED) == 5
     assert [row["seq"] for row in bench.ring.rows()] == list(range(10))
@@ -239,7 +247,7 @@ def test_a_tick_refused_after_it_had_to_wait_does_not_hold_up_the_rest() -> None
 
     async def wait_and_refuse() -> None:
         bench.take(0, 1)
-        bench.forwarder.on_message(sent(2, {"note": "x" * 500}))
+        bench.receive(sent(2, {"note": "x" * 500}))
         bench.take(3)
         bench.producer.largest = 400
         bench.producer.room = 10
@@ -272,7 +280,7 @@ NO_TICKS = {
 @pytest.mark.parametrize("name", NO_TICKS)
 def test_a_message_that_is_no_tick_is_counted_and_goes_nowhere(name: str) -> None:
     bench = Bench()
-    bench.forwarder.on_message(NO_TICKS[name])
+    bench.receive(NO_TICKS[name])
     assert bench.ring.count(RelayCounter.MALFORMED) == 1
     assert not bench.producer.taken
     assert not bench.ring.rows()
@@ -282,22 +290,22 @@ def test_a_message_that_is_no_tick_is_counted_and_goes_nowhere(name: str) -> Non
 
 def test_another_runs_tick_is_relayed_and_in_no_record_of_this_one() -> None:
     bench = Bench()
-    bench.forwarder.on_message(sent(7, {"symbol": "TCS"}).replace(RUN_ID.encode(), b"0badcafe"))
+    bench.receive(sent(7, {"symbol": "TCS"}).replace(RUN_ID.encode(), b"0badcafe"))
     bench.take(7)
     assert bench.producer.sequence == [7, 7]
     (row,) = bench.ring.rows()
     ours = decode_relayed(bench.producer.taken[1][0]).latbench
     assert (row["relay_in_ns"], row["relay_out_ns"]) == (ours.relay_in_ns, ours.relay_out_ns)
-    theirs, mine = bench.producer.reports
-    assert theirs is None
-    mine(None, "record")
-    assert bench.answers == [(7, row["relay_out_ns"], None, "record")]
+    assert bench.producer.seqs == [NO_SEQ, 7]  # nobody waits for the answer to theirs
+    bench.answer(7)
+    (answered,) = bench.acks_ring.rows()
+    assert (answered["seq"], answered["relay_out_ns"]) == (7, row["relay_out_ns"])
 
 
 @given(st.binary(max_size=200) | st.binary(max_size=20).map(lambda junk: sent(1, {})[:-1] + junk))
 def test_no_junk_ends_the_relay(junk: bytes) -> None:
     counted, taken = BENCH.ring.count(RelayCounter.MALFORMED), len(BENCH.producer.taken)
-    BENCH.forwarder.on_message(junk)
+    BENCH.receive(junk)
     assert (
         BENCH.ring.count(RelayCounter.MALFORMED) - counted + len(BENCH.producer.taken) - taken == 1
     )
@@ -307,7 +315,152 @@ def test_no_junk_ends_the_relay(junk: bytes) -> None:
 def test_each_tick_hears_of_its_own_delivery() -> None:
     bench = Bench()
     bench.take(3, 4)
+    bench.forwarder.on_messages(monotonic_ns(), alike_now(range(5, 105)))
+    assert bench.producer.bulks == 1
     rows = {row["seq"]: row["relay_out_ns"] for row in bench.ring.rows()}
-    for report in reversed(bench.producer.reports):
-        report(None, "record")
-    assert bench.answers == [(4, rows[4], None, "record"), (3, rows[3], None, "record")]
+    bench.answer(*range(104, 2, -1))
+    answered = bench.acks_ring.rows()
+    assert [row["seq"] for row in answered] == list(range(104, 2, -1))
+    assert {row["seq"]: row["relay_out_ns"] for row in answered} == rows
+
+
+# --- many at once -----------------------------------------------------------------------------
+
+NOW_NS = 3_000_000 * NS_PER_S
+"""What the clock says throughout, so that both ways write the same stamps."""
+
+
+def alike(seq: int, symbol: str = "TCS", sent_ns: int = NOW_NS - 50_000, more: str = "") -> bytes:
+    """A message as a simulated market's ticks are: of one length where the symbol is."""
+    document = f'{{"timestamp":1732470000.{seq % 10**6:06d},"symbol":"{symbol}","price":1.5{more}'
+    return document.encode() + sent_suffix_format(RUN_ID) % (seq, sent_ns - 20_000, sent_ns)
+
+
+def alike_now(numbers: Iterable[int]) -> list[bytes]:
+    """Such messages, sent a moment ago."""
+    sent_ns = monotonic_ns() - 50_000
+    return [alike(seq, sent_ns=sent_ns) for seq in numbers]
+
+
+UNLIKE: dict[str, Callable[[int], bytes]] = {
+    "another symbol": lambda seq: alike(seq, "NIFTY"),
+    "another symbol of that length": lambda seq: alike(seq, ("INF", "€")[seq % 2]),
+    "longer": lambda seq: alike(seq, more=',"note":"}}"'),
+    "of another layout": lambda seq: sent(seq, {"product_id": "TCS"}, NOW_NS - 70_000),
+    "another run": lambda seq: alike(seq).replace(RUN_ID.encode(), b"0badcafe"),
+    "no JSON": lambda seq: alike(seq).replace(b"1.5", b"..."),
+    "no UTF-8": lambda seq: alike(seq).replace(b"1.5", b"\xff\xfe\xfd"),
+    "no UTF-8 in the symbol": lambda seq: alike(seq).replace(b"TCS", b"\xff\xfe\xfd"),
+    "cut off": lambda seq: alike(seq)[:-1],
+    "something else at the end": lambda seq: alike(seq)[:-1] + b"x",
+    "a letter for a digit": lambda seq: alike(seq).replace(b'"seq": ', b'"seq":x'),
+    "zeros for blanks": lambda seq: alike(seq).replace(b'"seq": ', b'"seq":0'),
+    "sent a moment later": lambda seq: alike(seq, sent_ns=NOW_NS - 49_999),
+    "sent long ago": lambda seq: alike(seq, sent_ns=NOW_NS - 11 * NS_PER_S),
+    "sent by a clock ahead": lambda seq: alike(seq, sent_ns=NOW_NS + 7),
+}
+"""Messages that stand out among those."""
+
+
+@st.composite
+def receptions(draw: st.DrawFn) -> list[list[bytes]]:
+    """What comes together, several times: some the same throughout, in some a few stand out."""
+    count = draw(st.integers(1, 40))
+    standing_out = draw(st.dictionaries(st.integers(0, count - 1), st.sampled_from(sorted(UNLIKE))))
+    messages = [
+        UNLIKE[standing_out[seq]](seq) if seq in standing_out else alike(seq)
+        for seq in range(count)
+    ]
+    cuts = sorted({0, count, *draw(st.lists(st.integers(0, count), max_size=4))})
+    return [messages[a:b] for a, b in itertools.pairwise(cuts)]
+
+
+async def forwarded(
+    bench: Bench, parts: Sequence[Sequence[bytes]], room: int | None
+) -> dict[str, Any]:
+    """All that there is to see when `parts` have come, and when what waits has gone, too."""
+
+    def now() -> dict[str, Any]:
+        return {
+            "values": list(bench.producer.taken),
+            "seqs": list(bench.producer.seqs),
+            "rows": bench.ring.rows(),
+            "counts": bench.ring.counts(),
+            "said": list(bench.supervisor.said),
+            "server": list(bench.server.calls),
+            "waiting": list(bench.forwarder._waiting),
+        }
+
+    bench.producer.room = 1_000_000 if room is None else room
+    for part in parts:
+        bench.forwarder.on_messages(NOW_NS - 30_000, list(part))
+    full = now()
+    bench.producer.room = 1_000_000
+    await until(lambda: not bench.forwarder._waiting)
+    expected = bench.acks.relay_out_ns.copy()
+    return {"full": full, "in the end": now(), "expected": expected.nonzero()[0].tolist()}
+
+
+@given(
+    receptions(),
+    st.none() | st.integers(0, 40),
+    st.lists(st.integers(0, 40), max_size=6),
+    st.sampled_from([1000, 300]),
+)
+@settings(max_examples=250)
+def test_many_messages_at_once_give_what_they_give_one_by_one(
+    parts: list[list[bytes]], room: int | None, unwanted: list[int], largest: int
+) -> None:
+    together = Bench(FakeProducer(largest=largest, unwanted=unwanted), rows=64)
+    one_by_one = Bench(FakeProducer(largest=largest, unwanted=unwanted), rows=64)
+
+    async def both() -> list[dict[str, Any]]:
+        single = [[message] for part in parts for message in part]
+        return [
+            await forwarded(together, parts, room), await forwarded(one_by_one, single, room)
+        ]  # fmt: skip
+
+    with (
+        mock.patch.object(relay, "monotonic_ns", return_value=NOW_NS),
+        mock.patch.object(relay, "BULK_FROM", 2),
+    ):
+        first, second = asyncio.run(both())
+    assert first == second
+    assert one_by_one.producer.bulks == 0
+
+
+@given(st.integers(2, 60))
+def test_messages_that_are_alike_do_go_together(count: int) -> None:
+    bench = Bench(rows=64)
+    with mock.patch.object(relay, "BULK_FROM", 2):
+        bench.forwarder.on_messages(NOW_NS, [alike(seq) for seq in range(count)])
+    assert bench.producer.bulks == 1
+    assert bench.producer.seqs == list(range(count))
+
+
+def test_while_ticks_wait_many_messages_queue_up_behind_them() -> None:
+    bench = Bench(FakeProducer(room=30))
+
+    async def fill_then_free() -> None:
+        for first in range(0, 300, 100):
+            bench.forwarder.on_messages(monotonic_ns(), alike_now(range(first, first + 100)))
+            bench.producer.room += 10  # there is room again, but others come first
+        assert bench.producer.seqs == list(range(30))
+        bench.producer.room = 1000
+        await until(lambda: bench.server.calls == ["pause", "resume"])
+        bench.forwarder.on_messages(monotonic_ns(), alike_now(range(300, 400)))
+
+    asyncio.run(fill_then_free())
+    assert bench.producer.seqs == list(range(400))
+    assert bench.producer.bulks == 2
+    assert [row["seq"] for row in bench.ring.rows()] == list(range(400))
+
+
+def test_a_document_that_is_no_json_is_relayed_by_where_its_stamps_are() -> None:
+    bench = Bench()
+    message = UNLIKE["no JSON"](7)
+    bench.receive(message)
+    ((value, key),) = bench.producer.taken
+    assert key == "TCS"
+    assert value.startswith(message[:-2] + b',"relay_in_ns":')
+    assert [row["seq"] for row in bench.ring.rows()] == [7]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -18,10 +19,12 @@ from latbench.tick import (
     decode_relayed,
     decode_sent,
     read_symbol,
+    relayed_suffix,
     sent_suffix_format,
     splice_relayed,
     splice_relayed_plainly,
 )
+from latbench.tickmatrix import LATENCY_LIMIT_NS
 
 RUN_ID = "5f1c09ab"
 SUFFIX = sent_suffix_format(RUN_ID)
@@ -92,7 +95,7 @@ def test_the_relay_adds_its_stamps_and_leaves_every_document_as_it_was(
     message = make_message(document, seq, due_ns, sent_ns)
     spliced = splice_relayed(message, sent_ns, *relay_ns)
     assert json.loads(spliced) == expected(document, of)
-    assert spliced.startswith(message[: message.rindex(b"}}")] if relay_ns[0] >= sent_ns else b"{")
+    assert spliced.startswith(message[: message.rindex(b"}}")])
 
 
 @given(documents, stamps())
@@ -160,9 +163,51 @@ def test_a_generators_message_takes_the_fast_way(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delattr(tick, "splice_relayed_plainly")
     message = make_message({"symbol": "NIFTY", "depth": {"bid": [1, {}]}}, 7, 1, 2)
     assert splice_relayed(message, 2, 10_000_002, 12_345_678) == (
-        message[:-2] + b',"relay_in_ns":10000002,"relay_out_ns":12345678},'
-        b'"latency_t1":10.000000,"latency_t2":2.345676}'
+        message[:-2] + b',"relay_in_ns":            10000002,"relay_out_ns":            12345678},'
+        b'"latency_t1":  10.000000,"latency_t2":   2.345676}'
     )
+
+
+def test_a_messages_ends_are_as_wide_whatever_a_run_puts_into_them() -> None:
+    assert {
+        len(SUFFIX % (seq, moment, moment)) for seq in (0, 10**16 - 1) for moment in (0, 2**63 - 1)
+    } == {len(SUFFIX % (0, 0, 0))}
+    assert {
+        len(relayed_suffix(0, latency_ns, 2 * latency_ns))
+        for latency_ns in (0, 1, 999_999, 10**6, 10**9, LATENCY_LIMIT_NS - 1)
+    } == {len(relayed_suffix(0, 0, 0))}
+    # later a message is longer, and as right as any
+    late = relayed_suffix(5, 5 + LATENCY_LIMIT_NS, 5 + 2 * LATENCY_LIMIT_NS)
+    assert late.endswith(b'"latency_t1":10000.000000,"latency_t2":10000.000000}')
+
+
+@pytest.mark.parametrize(
+    ("t1_ns", "text"),
+    [
+        (0, b"   0.000000"),
+        (1, b"   0.000001"),
+        (-1, b"  -0.000001"),
+        (-999_999, b"  -0.999999"),
+        (-1_000_000, b"  -1.000000"),
+        (-1_000_001, b"  -1.000001"),
+        (-1_500_000, b"  -1.500000"),
+        (-999_000_000, b"-999.000000"),
+        (-(10**10) - 7, b"-10000.000007"),
+    ],
+)
+def test_a_latency_of_a_sender_with_another_clock_is_below_zero(t1_ns: int, text: bytes) -> None:
+    assert b'"latency_t1":%b,' % text in relayed_suffix(10**11, 10**11 + t1_ns, 10**11 + t1_ns)
+
+
+@given(st.integers(0, 2**62), st.integers(-(2**62), 2**61), st.integers(0, 2**61))
+def test_latencies_are_exact_to_the_nanosecond(sent_ns: int, t1_ns: int, t2_ns: int) -> None:
+    relay_in_ns = sent_ns + t1_ns
+    end = relayed_suffix(sent_ns, relay_in_ns, relay_in_ns + t2_ns)
+    written = json.loads(b'{"latbench":{"a":0' + end, parse_float=Decimal)
+    assert int(written["latency_t1"] * 10**6) == t1_ns
+    assert int(written["latency_t2"] * 10**6) == t2_ns
+    assert written["latbench"]["relay_in_ns"] == relay_in_ns
+    assert written["latbench"]["relay_out_ns"] == relay_in_ns + t2_ns
 
 
 @given(documents, stamps(), texts, texts)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import random
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
+import numpy as np
 import pytest
 import uvloop
 from websockets.asyncio.client import ClientConnection
@@ -18,9 +20,13 @@ from websockets.asyncio.server import serve as raw_serve
 from websockets.exceptions import ConnectionClosed
 
 from latbench.config import WS_ENGINES
+from latbench.source import TickBlock
+from latbench.stages.framing import framed
 from latbench.stages.websocket import MAX_MESSAGE_BYTES, Link, Server, connect, serve
+from latbench.tick import sent_suffix_format
+from latbench.tickmatrix import Chars
 from tests.cli import until
-from tests.websocket_client import CONTINUATION, PING, TEXT, RawClient, frame, handshake
+from tests.websocket_client import CLOSE, CONTINUATION, PING, TEXT, RawClient, frame, handshake
 
 MIB = 1 << 20
 TIMEOUT_S = 30.0
@@ -42,13 +48,33 @@ def on_a_loop(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     assert not complaints
 
 
+class Received(list[bytes]):
+    """The messages in their order, however they came."""
+
+    rows = 0
+    """So many of them came as rows."""
+    calls = 0
+    """So many times others came."""
+
+    def on_messages(self, relay_in_ns: int, messages: list[bytes]) -> None:
+        assert relay_in_ns > 0
+        assert messages
+        self.extend(messages)
+        self.calls += 1
+
+    def on_rows(self, relay_in_ns: int, rows: Chars) -> None:
+        assert relay_in_ns > 0
+        self.extend(row.tobytes() for row in rows)
+        self.rows += len(rows)
+
+
 @contextlib.asynccontextmanager
-async def serving(engine: str) -> AsyncIterator[tuple[Server, list[bytes]]]:
+async def serving(engine: str) -> AsyncIterator[tuple[Server, Received]]:
     """A server, and what it receives."""
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
-    received: list[bytes] = []
-    server = await serve(engine, listener, received.append)
+    received = Received()
+    server = await serve(engine, listener, received.on_messages, received.on_rows)
     try:
         yield server, received
     finally:
@@ -427,5 +453,190 @@ def test_clients_that_do_not_answer_do_not_hold_up_the_end(server_engine: str) -
             await asyncio.wait_for(server.close(), 3)
             for client in silent:
                 client.close()
+
+    on_a_loop(main)
+
+
+# --- many frames of one length ----------------------------------------------------------------
+
+RUN_ID = "5f1c09ab"
+SENT_NS = 1_700_000_000_000_000_000
+
+
+def texts(count: int, first: int = 0) -> list[bytes]:
+    """Messages of one length, none like another."""
+    return [b"%8d " % i + random.Random(i).randbytes(240) for i in range(first, first + count)]
+
+
+def stream(messages: list[bytes]) -> bytes:
+    """What a client sends of them."""
+    return b"".join(frame(TEXT, message) for message in messages)
+
+
+def made_ahead(count: int, document_chars: int) -> tuple[Chars, list[bytes]]:
+    """A generator's frames, and the messages that it would send one by one."""
+    documents = [b"%08d" % i + b"d" * (document_chars - 8) for i in range(count)]
+    block = TickBlock(
+        due_ns=list(range(1_000, 1_000 + count)),
+        symbol_ids=[0] * count,
+        blob=b"".join(documents),
+        bounds=[0, *itertools.accumulate(map(len, documents))],
+    )
+    (made,) = framed((each for each in [block]), RUN_ID)
+    assert made.framed is not None
+    frames, slot = made.framed.frames, made.framed.sent_slot
+    frames[:, slot] ^= np.frombuffer(b"%20d" % SENT_NS, dtype=np.uint8)
+    suffix = sent_suffix_format(RUN_ID)
+    sent = zip(documents, block.due_ns, strict=True)
+    return frames, [each + suffix % (seq, due, SENT_NS) for seq, (each, due) in enumerate(sent)]
+
+
+@each_server
+@pytest.mark.parametrize("document_chars", [8, 120, 700])
+def test_frames_made_ahead_arrive_as_what_is_sent_one_by_one(
+    server_engine: str, document_chars: int
+) -> None:
+    frames, messages = made_ahead(5_000, document_chars)
+    rng = random.Random(document_chars)
+
+    async def main() -> None:
+        async with serving(server_engine) as (server, received), linked("picows", server) as link:
+            write = link.write_frames
+            assert write is not None
+            first = 0
+            while first < len(frames):
+                count = rng.choice([1, 1, 5, 30, 500])
+                write(frames[first : first + count].data.cast("B"))
+                if rng.random() < 0.5:
+                    await asyncio.sleep(0)
+                first += count
+            await until(lambda: len(received) >= len(messages))
+            assert received == messages
+            # short frames have another header, and `websockets` knows no rows
+            assert (received.rows > 0) is (server_engine == "picows" and len(messages[0]) > 125)
+            for message in messages[:100]:
+                link.send(message)
+            await until(lambda: len(received) >= len(messages) + 100)
+            assert received[len(messages) :] == messages[:100]
+
+    on_a_loop(main)
+
+
+def test_what_one_read_brought_is_handed_over_together() -> None:
+    async def main() -> None:
+        async with serving("picows") as (server, received):
+            client = await raw_client(server)
+            await client.send(b"first")  # behind it the frames are read in bulk
+            await until(lambda: len(received) == 1)
+            client.transport.write(stream(texts(20)))
+            await until(lambda: len(received) == 21)
+            assert received[1:] == texts(20)
+            assert received.calls == 2
+            await client.close()
+
+    on_a_loop(main)
+
+
+def test_a_link_by_websockets_makes_its_own_frames() -> None:
+    async def main() -> None:
+        async with serving("picows") as (server, _), linked("websockets", server) as link:
+            assert link.write_frames is None
+
+    on_a_loop(main)
+
+
+@each_server
+def test_a_ping_amid_many_frames_is_answered(server_engine: str) -> None:
+    before, behind = texts(1_000), texts(1_000, 1_000)
+
+    async def main() -> None:
+        async with serving(server_engine) as (server, received):
+            client = await raw_client(server)
+            await client.send(b"first")
+            await until(lambda: received == [b"first"])
+            client.transport.write(stream(before))
+            answered = await client.ping(b"amid")
+            client.transport.write(stream(behind))
+            await answered
+            await until(lambda: len(received) > 2_000)
+            assert received[1:] == before + behind
+            await client.close()
+
+    on_a_loop(main)
+
+
+ENDINGS = {
+    "a close": frame(CLOSE, b"\x03\xe8"),
+    "an unmasked frame": frame(TEXT, b"x" * 249, masked=False),
+    "an unknown opcode": frame(0x3, b"x" * 249),
+    "a long ping": frame(PING, b"x" * 249),
+    "a continuation": frame(CONTINUATION, b"x" * 249),
+    "one within another": frame(TEXT, b"x" * 249, fin=False),  # the frames behind it are no part
+    "too large": frame(TEXT, length=MAX_MESSAGE_BYTES + 1),
+}
+
+
+@each_server
+@pytest.mark.parametrize("what", ENDINGS)
+def test_many_frames_before_an_end_arrive_and_none_behind_it(server_engine: str, what: str) -> None:
+    before, behind = texts(300), texts(300, 300)
+
+    async def main() -> None:
+        async with serving(server_engine) as (server, received):
+            other = await raw_client(server)
+            client = await asyncio.to_thread(RawClient.upgraded, server.port)
+            client.send(stream(before[:1]))
+            await until(lambda: len(received) == 1)
+            client.send(stream(before[1:]) + ENDINGS[what] + stream(behind))
+            assert not await asyncio.to_thread(client.was_heard)
+            client.close()
+            await until(lambda: server.clients == 1)
+            assert received == before
+            await other.send(b"fine")
+            await until(lambda: received[-1] == b"fine")
+            await other.close()
+
+    on_a_loop(main)
+
+
+@each_server
+@pytest.mark.parametrize("cut", [0, 1, 7, 5_000, 5_140])
+def test_frames_right_behind_the_handshake_arrive(server_engine: str, cut: int) -> None:
+    """A client must wait for the answer (RFC 6455, 4.1); one that does not is still read right."""
+    messages = texts(400)
+    data = stream(messages)
+
+    async def main() -> None:
+        async with serving(server_engine) as (server, received):
+            client = RawClient(server.port)
+            client.send(handshake() + data[:cut])
+            await until(lambda: server.clients == 1)
+            client.send(data[cut:])
+            assert await asyncio.to_thread(client.was_heard)
+            assert received == messages
+            client.close()
+
+    on_a_loop(main)
+
+
+@each_server
+def test_pausing_again_and_again_under_load_loses_no_frame(server_engine: str) -> None:
+    frames, messages = made_ahead(20_000, 200)
+
+    async def main() -> None:
+        async with serving(server_engine) as (server, received), linked("picows", server) as link:
+            write = link.write_frames
+            assert write is not None
+            for first in range(0, len(frames), 250):
+                write(frames[first : first + 250].data.cast("B"))
+                server.pause()
+                await asyncio.sleep(0)
+                in_time = len(received)
+                await asyncio.sleep(0)
+                assert len(received) == in_time
+                server.resume()
+                await asyncio.sleep(0)
+            await until(lambda: len(received) >= len(messages))
+            assert received == messages
 
     on_a_loop(main)

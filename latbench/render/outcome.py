@@ -70,7 +70,7 @@ def _amiss(counts: Counts) -> Iterable[str]:
     told = (
         (counts.lost, "lost"),
         (counts.duplicates, "consumed more than once"),
-        (counts.reordered, "consumed after a later tick of their symbol"),
+        (counts.reordered, "consumed after a later tick of their partition"),
         (counts.delivery_errors, "given up by the producer"),
         (counts.malformed, "malformed at the relay"),
         (counts.unknown, "messages on the topic that are no tick of this run"),

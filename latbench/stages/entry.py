@@ -16,6 +16,7 @@ from typing import Final
 from latbench.control import (
     STAGE_FD_VARIABLE,
     Failed,
+    Said,
     StageEnd,
     ToStage,
     Work,
@@ -25,7 +26,12 @@ from latbench.plan import StagePlan
 from latbench.recording import COLUMNS, HICCUPS, RINGS_OF_STAGE
 from latbench.ring import RingWriter
 from latbench.stages.hiccup import HiccupMeter
-from latbench.stages.linux import end_with_parent, minimise_timer_slack, name_process
+from latbench.stages.linux import (
+    end_with_parent,
+    minimise_timer_slack,
+    name_process,
+    request_realtime,
+)
 from latbench.stages.supervised import Supervisor
 
 _SWITCH_INTERVAL_S: Final = 100e-6
@@ -54,6 +60,9 @@ def run_stage() -> None:
     }
     if work.plan.cpu is not None:
         os.sched_setaffinity(0, {work.plan.cpu})
+    if work.plan.realtime:
+        for what in request_realtime():
+            supervisor.send(Said(f"{sys.argv[1]} runs without {what}"))
     threading.excepthook = _end_with_thread
     supervisor.watch()
     for name, ring in rings.items():

@@ -6,9 +6,10 @@ A late tick is sent at once, never skipped, and its lateness is the hop `schedul
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from typing import Final
 
+import numpy as np
 import uvloop
 
 from latbench.clock import monotonic_ns
@@ -18,15 +19,19 @@ from latbench.errors import LatbenchError
 from latbench.plan import GeneratorPlan, ReplaySource, StagePlan
 from latbench.recording import GENERATOR, GeneratorCounter
 from latbench.ring import RingWriter
-from latbench.source import Prefetcher, TickBlock, tick_blocks
+from latbench.source import FramedTicks, Prefetcher, TickBlock, tick_blocks
 from latbench.stages import own_cost
+from latbench.stages.framing import framed
 from latbench.stages.linux import AbsoluteTimer
 from latbench.stages.supervised import Supervisor
 from latbench.stages.websocket import Link, connect
 from latbench.tick import sent_suffix_format
 
 _BURST: Final = 64
-"""Ticks sent in a row before the event loop gets its turn (about 0.7 ms)."""
+"""Ticks sent one by one before the event loop gets its turn (about 0.7 ms)."""
+
+_FRAMES_AT_ONCE: Final = 2048
+"""Frames in one write at most (0.6 MB, of which the socket takes what it has room for)."""
 
 _BACKLOG_LIMIT_BYTES: Final = 1 << 20
 """With so much buffered in this process the generator waits for the socket, so that a relay that
@@ -57,9 +62,20 @@ async def _send_all(
 ) -> None:
     unpaced = isinstance(plan.source, ReplaySource) and plan.source.speed == MAX_SPEED
     blocks = tick_blocks(plan.source, start.start_ns, start.anchor, plan.horizon_ns)
+    if link.write_frames is not None and not unpaced:
+        blocks = framed(blocks, plan.run_id)
     with Prefetcher(blocks) as prefetcher:
         ends_ns = None if plan.horizon_ns is None else start.start_ns + plan.horizon_ns
-        sender = Sender(plan.run_id, link, ring, prefetcher, unpaced=unpaced, ends_ns=ends_ns)
+        sender = Sender(
+            plan.run_id,
+            link,
+            ring,
+            prefetcher,
+            unpaced=unpaced,
+            ends_ns=ends_ns,
+            coalesce_ns=plan.coalesce_ns,
+            spin=plan.spin,
+        )
         loop = asyncio.get_running_loop()
         supervisor.on_stop(lambda: loop.call_soon_threadsafe(sender.stop))
         supervisor.on_until(lambda due_ns: loop.call_soon_threadsafe(sender.end_at, due_ns))
@@ -70,7 +86,12 @@ async def _send_all(
 
 
 class Sender:
-    """Sends the ticks of one source over one link, woken by a timer for each that is due."""
+    """Sends the ticks of one source over one link, woken by a timer when one is due.
+
+    `coalesce_ns`: at least so long between two writes; what falls due meanwhile goes together. Only
+    what is more than one write may hold goes on at once.
+    `spin`: never asleep.
+    """
 
     def __init__(
         self,
@@ -81,6 +102,8 @@ class Sender:
         *,
         unpaced: bool = False,
         ends_ns: int | None = None,
+        coalesce_ns: int = 0,
+        spin: bool = False,
     ) -> None:
         self.sent = 0
         self._suffix = sent_suffix_format(run_id)
@@ -89,6 +112,9 @@ class Sender:
         self._blocks = blocks
         self._unpaced = unpaced
         self._ends_ns = ends_ns
+        self._coalesce_ns = coalesce_ns
+        self._wrote_ns = 0
+        self._spin = spin
         self._timer = AbsoluteTimer()
         self._loop = asyncio.get_running_loop()
         self._finished: asyncio.Future[None] = self._loop.create_future()
@@ -100,11 +126,14 @@ class Sender:
     async def run(self) -> None:
         """Send until the source ends or `stop`; raises when the relay closes the connection."""
         self._block = self._blocks.next_block()
-        self._loop.add_reader(self._timer.fileno(), self._on_timer)
         if self._block is None:
             self.stop()
+        elif self._spin:
+            self._on_spin()
         else:
-            self._timer.arm(self._block.due_ns[0])  # unpaced, too: all are due at the start
+            self._loop.add_reader(self._timer.fileno(), self._on_timer)
+            # unpaced, too: all are due at the start
+            self._timer.arm(self._block.due_ns[0])
         await self._finished
 
     def stop(self) -> None:
@@ -130,11 +159,26 @@ class Sender:
         if self._block is None:
             self.stop()
         else:
-            self._timer.arm(1 if self._unpaced else self._block.due_ns[self._index])
+            self._timer.arm(1 if self._unpaced else self._next_write_ns())
+
+    def _next_write_ns(self) -> int:
+        """When the next tick may go: not before it is due, nor too soon after the write before."""
+        assert self._block is not None
+        return max(self._block.due_ns[self._index], self._wrote_ns + self._coalesce_ns)
+
+    def _on_spin(self) -> None:
+        """Send what is due and come again when the event loop has looked at its sockets."""
+        if self._finished.done():
+            return
+        # unpaced, too: all are due at the start
+        if self._block is not None and monotonic_ns() >= self._next_write_ns():
+            self._on_timer()
+        self._loop.call_soon(self._on_spin)
 
     def _on_timer(self) -> None:
-        self._timer.clear()
+        # setting the timer anew makes it unreadable as well, without a call of its own
         if self._finished.done():
+            self._timer.clear()
             return
         try:
             self._turn()
@@ -178,9 +222,38 @@ class Sender:
             self._waiting_since_ns = 0
         return full
 
-    def _send_due(self) -> None:  # hot path
-        block, index = self._block, self._index
-        assert block is not None
+    def _send_due(self) -> None:
+        assert self._block is not None
+        if self._block.framed is None:
+            self._send_each(self._block)
+        else:
+            self._send_frames(self._block, self._block.framed)
+        if self._index >= len(self._block.due_ns):
+            self._block, self._index = self._blocks.next_block(), 0
+
+    def _send_frames(self, block: TickBlock, ticks: FramedTicks) -> None:  # hot path
+        index = self._index
+        write = self._link.write_frames
+        assert write is not None
+        most = min(len(block.due_ns), index + _FRAMES_AT_ONCE)
+        sent_ns = monotonic_ns()
+        last = bisect_right(block.due_ns, sent_ns, index, most)
+        if self._until_ns is not None:
+            last = bisect_left(block.due_ns, self._until_ns, index, last)
+        if last == index:
+            return
+        frames, rows = ticks.frames[index:last], ticks.rows[index:last]
+        frames[:, ticks.sent_slot] ^= np.frombuffer(b"%20d" % sent_ns, dtype=np.uint8)
+        write(frames.data)
+        if last < most:  # else more may be due: it goes at once
+            self._wrote_ns = sent_ns
+        rows[:, 3] = sent_ns
+        self._ring.push_rows(rows)
+        self.sent += last - index
+        self._index = last
+
+    def _send_each(self, block: TickBlock) -> None:  # hot path
+        index = self._index
         due, symbol_ids, blob, bounds = block.due_ns, block.symbol_ids, block.blob, block.bounds
         send, push, now, suffix = self._link.send, self._ring.push, monotonic_ns, self._suffix
         seq, unpaced = self.sent, self._unpaced
@@ -199,6 +272,6 @@ class Sender:
             seq += 1
             index += 1
             sent_ns = now()  # one reading is the next tick's stamp and tells whether it is due
+        if self.sent < seq and index < last:  # else more may be due: it goes at once
+            self._wrote_ns = sent_ns
         self.sent, self._index = seq, index
-        if index >= len(due):
-            self._block, self._index = self._blocks.next_block(), 0

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import os
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
+
+import numpy as np
 
 from latbench.clock import monotonic_ns
 from latbench.recording import COLUMNS, GENERATOR
 from latbench.ring import RingWriter, create_memory
+from latbench.stages.kafka import Batch, Delivery, OnDelivery
 from latbench.tick import sent_suffix_format, splice_relayed
+from latbench.tickmatrix import Chars, Ints
 
 _ROUNDS: Final = 15
 _CALLS: Final = 40
@@ -62,7 +66,7 @@ def of_generator(run_id: str) -> int:
     ring, suffix, document = scratch_ring(GENERATOR), sent_suffix_format(run_id), DOCUMENT[:-1]
     due_ns = monotonic_ns()
 
-    def stamp_and_record() -> None:  # as in `generator.Sender._send_due`
+    def stamp_and_record() -> None:  # as in `generator.Sender._send_each`
         sent_ns = monotonic_ns()
         document + suffix % (7, due_ns, sent_ns)
         ring.push(7, 0, due_ns, sent_ns)
@@ -71,59 +75,40 @@ def of_generator(run_id: str) -> int:
 
 
 class NullProducer:
-    """Answers at once what a producer would send."""
+    """A `kafka.Producing` that answers at once and sends nothing."""
 
-    def poll(self, timeout: float) -> int:
-        """Nothing has come."""
-        del timeout
-        return 0
+    def __init__(self, on_delivery: OnDelivery) -> None:
+        self._on_delivery = on_delivery
+        self._zero = np.zeros(1, dtype=np.int64)
 
-    def produce(
-        self,
-        topic: str,
-        value: bytes,
-        key: str | None,
-        partition: int = -1,
-        *,
-        on_delivery: Callable[[None, NullMessage], None],
-    ) -> None:
+    def produce(self, value: bytes, key: str, seq: int) -> None:
         """Acknowledge a message."""
-        del topic, key, partition
-        on_delivery(None, NullMessage(value))
+        del value, key
+        self._on_delivery(Delivery(np.array([seq]), (), self._zero, self._zero))
+
+    def produce_rows(
+        self, values: Chars, keys: Sequence[str], seqs: Ints
+    ) -> tuple[int, list[tuple[int, str]]]:
+        """Acknowledge some."""
+        del values, keys
+        zeros = np.zeros(len(seqs), dtype=np.int64)
+        self._on_delivery(Delivery(seqs, (), zeros, zeros))
+        return len(seqs), []
+
+    async def close(self) -> None:
+        """Nothing is left."""
 
 
-class NullMessage:
-    """A message as a Kafka client hands it out."""
-
-    def __init__(self, value: bytes) -> None:
-        self._value = value
-
-    def value(self) -> bytes:
-        """The relay's document."""
-        return self._value
-
-    def key(self) -> bytes:
-        """The symbol."""
-        return b"NIFTY"
-
-    def error(self) -> None:
-        """None."""
-
-    def partition(self) -> int:
-        """Any."""
-        return 0
-
-    def offset(self) -> int:
-        """Any."""
-        return 0
-
-
-def relayed_messages(run_id: str) -> Iterator[NullMessage]:
-    """As many ticks as `time_per_call` takes, made already, as the relay produces them."""
+def relayed_messages(run_id: str) -> Iterator[Batch]:
+    """As many ticks as `time_per_call` takes, one a batch, as the relay produces them."""
     now_ns = monotonic_ns()
     return iter(
         [
-            NullMessage(splice_relayed(sent_message(run_id, seq), now_ns, now_ns, now_ns))
+            Batch(
+                [0],
+                [0],
+                texts=[splice_relayed(sent_message(run_id, seq), now_ns, now_ns, now_ns)],
+            )
             for seq in range(_ROUNDS * _CALLS)
         ]
     )

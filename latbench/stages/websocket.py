@@ -11,10 +11,18 @@ import socket
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from latbench.tickmatrix import Chars
+
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 """The largest message taken; order book snapshots of a busy exchange reach a few megabytes."""
 
-OnMessage = Callable[[bytes], None]
+OnMessages = Callable[[int, list[bytes]], None]
+"""Takes the messages that were in the socket together, and the monotonic moment (ns) at which the
+first of them was taken up: all had arrived by then."""
+
+
+OnRows = Callable[[int, Chars], None]
+"""The same of messages of one length, n × length."""
 
 
 class Link(Protocol):
@@ -22,6 +30,10 @@ class Link(Protocol):
 
     def send(self, message: bytes) -> None:
         """Hand one message (a text frame) to the socket; what it can't take now is buffered."""
+
+    @property
+    def write_frames(self) -> Callable[[memoryview], None] | None:
+        """Hands frames that are made already to the socket; None: this library makes its own."""
 
     def backlog_bytes(self) -> int:
         """How much is buffered in this process because the socket is full."""
@@ -66,15 +78,20 @@ async def connect(engine: str, url: str) -> Link:
     return await websocket_websockets.connect(url)
 
 
-async def serve(engine: str, listener: socket.socket, on_message: OnMessage) -> Server:
-    """Serve `listener` with the named library; `on_message` is called for every whole message."""
+async def serve(
+    engine: str, listener: socket.socket, on_messages: OnMessages, on_rows: OnRows
+) -> Server:
+    """Serve `listener` with the named library.
+
+    `on_messages` is called for whole messages, `on_rows` (with picows) for many of one length.
+    """
     if engine == "picows":
         from latbench.stages import websocket_picows  # noqa: PLC0415
 
-        return await websocket_picows.serve(listener, on_message)
+        return await websocket_picows.serve(listener, on_messages, on_rows)
     from latbench.stages import websocket_websockets  # noqa: PLC0415
 
-    return await websocket_websockets.serve(listener, on_message)
+    return await websocket_websockets.serve(listener, on_messages)
 
 
 def set_nodelay(sock: socket.socket | None) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
+from typing import cast
 
 from picows import (
     WSCloseCode,
@@ -16,10 +18,18 @@ from picows import (
     ws_create_server,
 )
 
-from latbench.stages.websocket import MAX_MESSAGE_BYTES, OnMessage
+from latbench.clock import monotonic_ns
+from latbench.stages.bulk_frames import BulkReader
+from latbench.stages.websocket import MAX_MESSAGE_BYTES, OnMessages, OnRows
 
 _DRAIN_POLL_S = 0.001
 _CLOSE_TIMEOUT_S = 5.0
+_MOST_AT_ONCE = 512
+"""Messages handed over together: what is behind then goes on while the rest is being read."""
+_DATA = (WSMsgType.TEXT, WSMsgType.BINARY)
+_CONTINUATION, _CLOSE, _PING = WSMsgType.CONTINUATION, WSMsgType.CLOSE, WSMsgType.PING
+_READ_BUFFER_BYTES = 1 << 17
+"""Some hundred ticks: what a relay that is behind finds in its socket makes one batch."""
 
 
 class _ClientListener(WSListener):
@@ -45,6 +55,8 @@ class PicowsLink:
         self._listener = listener
         self._send = transport.send
         self.backlog_bytes = transport.underlying_transport.get_write_buffer_size
+        self.write_frames: Callable[[memoryview], None] = transport.underlying_transport.write
+        """See `websocket.Link`; picows adds nothing to its own frames either."""
 
     def send(self, message: bytes) -> None:
         """See `websocket.Link`."""
@@ -79,13 +91,17 @@ class _ServerListener(WSListener):
     would fill this process's memory.
     """
 
-    def __init__(self, server: PicowsServer, on_message: OnMessage) -> None:
+    def __init__(self, server: PicowsServer, on_messages: OnMessages, on_rows: OnRows) -> None:
         super().__init__()
         self._server = server
-        self._on_message = on_message
+        self._on_messages = on_messages
+        self._gathered: list[bytes] = []
+        self._relay_in_ns = 0
         self._fragments: list[bytes] = []
         self._fragments_bytes = 0
         self._transport: WSTransport | None = None
+        self._reads_in_bulk = False
+        self.take_rows = on_rows
         self.clogged = False
 
     def on_ws_connected(self, transport: WSTransport) -> None:
@@ -96,19 +112,55 @@ class _ServerListener(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:  # hot path
         kind = frame.msg_type
-        if kind == WSMsgType.TEXT or kind == WSMsgType.BINARY:  # noqa: PLR1714 (no tuple made)
+        gathered = self._gathered
+        if kind in _DATA:
             if self._fragments:
                 raise WSProtocolError(WSCloseCode.PROTOCOL_ERROR, "a message within another")
             if frame.fin:
-                self._on_message(frame.get_payload_as_bytes())
+                if not gathered:
+                    # what else the same read brought had arrived by this moment, too
+                    self._relay_in_ns = monotonic_ns()
+                gathered.append(frame.get_payload_as_bytes())
             else:
                 self._fragments = [frame.get_payload_as_bytes()]
                 self._fragments_bytes = len(self._fragments[0])
-        elif kind == WSMsgType.CONTINUATION:
+        elif kind == _CONTINUATION:
             self._continue(frame)
-        elif kind == WSMsgType.CLOSE:
+        elif kind == _PING:
+            transport.send_pong(frame.get_payload_as_bytes())
+        elif kind == _CLOSE:
+            self._hand_over()
             transport.send_close(frame.get_close_code())
             transport.disconnect()
+        if frame.last_in_buffer or len(gathered) >= _MOST_AT_ONCE:
+            self._hand_over()
+            if not self._reads_in_bulk and frame.last_in_buffer and not frame.tail_size:
+                self._read_in_bulk(transport.underlying_transport)
+
+    def _read_in_bulk(self, transport: asyncio.Transport) -> None:
+        """From here on, where picows has read all that came and no part of a frame is left in it.
+
+        Not from the handshake on: a client may send frames right behind its request.
+        """
+        library = cast("BulkReader", transport.get_protocol())
+        transport.set_protocol(BulkReader(library, self))
+        self._reads_in_bulk = True
+
+    @property
+    def within_message(self) -> bool:
+        """See `BulkReader`."""
+        return bool(self._fragments)
+
+    @property
+    def ended(self) -> bool:
+        """See `BulkReader`."""
+        transport = self._transport
+        return transport is None or transport.is_close_frame_sent or transport.is_disconnected
+
+    def _hand_over(self) -> None:  # hot path
+        if self._gathered:
+            messages, self._gathered = self._gathered, []
+            self._on_messages(self._relay_in_ns, messages)
 
     def _continue(self, frame: WSFrame) -> None:
         if not self._fragments:
@@ -121,7 +173,9 @@ class _ServerListener(WSListener):
             raise WSProtocolError(WSCloseCode.MESSAGE_TOO_BIG, "too large a message")
         if frame.fin:
             whole, self._fragments = b"".join(self._fragments), []
-            self._on_message(whole)
+            if not self._gathered:
+                self._relay_in_ns = monotonic_ns()
+            self._gathered.append(whole)
 
     def pause_writing(self) -> None:
         self.clogged = True
@@ -134,6 +188,7 @@ class _ServerListener(WSListener):
             self._transport.underlying_transport.resume_reading()
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
+        self._hand_over()  # what came before a frame that broke the protocol
         self._server.listeners.pop(transport, None)
 
 
@@ -164,12 +219,17 @@ class PicowsServer:
             if not listener.clogged:
                 transport.underlying_transport.resume_reading()
 
-    async def start(self, listener: socket.socket, on_message: OnMessage) -> None:
+    async def start(
+        self, listener: socket.socket, on_messages: OnMessages, on_rows: OnRows
+    ) -> None:
         """Begin to accept."""
         self._server = await ws_create_server(
-            lambda _request: _ServerListener(self, on_message),
+            lambda _request: _ServerListener(self, on_messages, on_rows),
             sock=listener,
             max_frame_size=MAX_MESSAGE_BYTES,
+            read_buffer_init_size=_READ_BUFFER_BYTES,
+            # picows would keep to itself that a ping was the last of what a read brought
+            enable_auto_pong=False,
         )
 
     async def close(self) -> None:
@@ -181,8 +241,8 @@ class PicowsServer:
             transport.disconnect()
 
 
-async def serve(listener: socket.socket, on_message: OnMessage) -> PicowsServer:
+async def serve(listener: socket.socket, on_messages: OnMessages, on_rows: OnRows) -> PicowsServer:
     """Serve `listener`."""
     server = PicowsServer(listener)
-    await server.start(listener, on_message)
+    await server.start(listener, on_messages, on_rows)
     return server

@@ -16,7 +16,8 @@ from websockets.asyncio.server import serve as websockets_serve
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
-from latbench.stages.websocket import MAX_MESSAGE_BYTES, OnMessage
+from latbench.clock import monotonic_ns
+from latbench.stages.websocket import MAX_MESSAGE_BYTES, OnMessages
 
 _DRAIN_POLL_S = 0.001
 _CLOSE_TIMEOUT_S = 0.5
@@ -30,6 +31,9 @@ class WebsocketsLink:
     `broadcast` to one connection is the library's way to send without an `await`: the tick is on
     its way when the call returns, and a full socket shows in the transport's buffer.
     """
+
+    write_frames = None
+    """See `websocket.Link`: the library numbers and makes frames itself."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
@@ -96,10 +100,10 @@ class _RelayConnection(ServerConnection):
 class WebsocketsServer:
     """A `websocket.Server`."""
 
-    def __init__(self, listener: socket.socket, on_message: OnMessage) -> None:
+    def __init__(self, listener: socket.socket, on_messages: OnMessages) -> None:
         self.port: int = listener.getsockname()[1]
         self.paused = False
-        self._on_message = on_message
+        self._on_messages = on_messages
         self.transports: set[asyncio.Transport] = set()
         """Also of those that have not shaken hands yet."""
         self._connections: set[ServerConnection] = set()
@@ -127,12 +131,13 @@ class WebsocketsServer:
         self._connections.add(connection)
         if self.paused:
             connection.transport.pause_reading()
-        on_message = self._on_message
+        on_messages = self._on_messages
         receive = connection.recv
         try:
             with contextlib.suppress(ConnectionClosed):
                 while True:  # hot path
-                    on_message(await receive(decode=False))
+                    message = await receive(decode=False)
+                    on_messages(monotonic_ns(), [message])
         finally:
             self._connections.discard(connection)
 
@@ -164,8 +169,8 @@ class WebsocketsServer:
             await closed
 
 
-async def serve(listener: socket.socket, on_message: OnMessage) -> WebsocketsServer:
+async def serve(listener: socket.socket, on_messages: OnMessages) -> WebsocketsServer:
     """Serve `listener`."""
-    server = WebsocketsServer(listener, on_message)
+    server = WebsocketsServer(listener, on_messages)
     await server.start(listener)
     return server

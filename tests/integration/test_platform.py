@@ -139,4 +139,5 @@ def test_without_meters_no_tick_is_marked_and_all_else_is_there(tmp_path: Path) 
     assert run.result["hiccups"] is None
     assert run.result["stalls"] is None
     assert {each["hiccups"] for each in run.result["processes"]} == {None}
-    assert "hiccup" not in run_latbench("report", path, cwd=tmp_path).stdout
+    report = run_latbench("report", path, cwd=tmp_path).stdout
+    assert "hiccup" not in report.replace("no hiccup meters", "")
