@@ -14,6 +14,7 @@ from latbench.config import MAX_SPEED
 from latbench.render.console import PIPED_WIDTH, open_console
 from latbench.render.ink import Ink
 from latbench.render.report import Report
+from latbench.render.scenario import scenario
 from latbench.result import Finding, MachineFigures, RunStatus
 from latbench.tick import HOPS
 from tests.rendering import (
@@ -179,10 +180,29 @@ def test_without_a_tail_the_shares_of_all_ticks_are_shown_alone() -> None:
         ({"producer": {"batch.size": "1"}, "linger_ms": 0.5}, "linger 0.5 ms, compression none, b"),
         ({"consumer": {"fetch.wait.max.ms": "5"}}, "fetch.wait.max.ms=5"),
         ({"pin": (0, 1)}, "to CPUs 0, 1"),
+        ({"coalesce_ns": 300_000}, "300 µs or more between the generator's writes"),
+        ({"coalesce_ns": 2_000_000}, "2.00 ms or more between the generator's writes"),
+        ({"spin": True}, "spinning"),
+        ({"realtime": True}, "real-time where permitted"),
+        ({"hiccups": False}, "no hiccup meters"),
+        ({"kafka_client": "confluent-kafka"}, "Kafka by confluent-kafka"),
+        (
+            {"kafka_client": "confluent-kafka", "spin": True, "hiccups": False},
+            "Kafka by confluent-kafka, spinning, no hiccup meters",
+        ),
     ],
 )
 def test_the_scenario_is_told(changes: dict[str, object], told: str) -> None:
     assert told in printed(Report(make_result(config=make_config(**changes))), 160)
+
+
+def test_what_is_done_as_by_default_is_not_told() -> None:
+    settings_of = dict(scenario(make_result(config=make_config())))
+    assert "how" not in settings_of
+    changed = make_config(coalesce_ns=300_000, realtime=True)
+    assert dict(scenario(make_result(config=changed)))["how"] == (
+        "300 µs or more between the generator's writes, real-time where permitted"
+    )
 
 
 def test_values_counted_apart_are_told() -> None:

@@ -12,7 +12,7 @@ import typer
 
 from latbench import config as configuration
 from latbench.arrivals import Arrivals
-from latbench.cli import settings
+from latbench.cli import profiles, settings
 
 LOAD: Final = "Load"
 PIPELINE: Final = "Pipeline"
@@ -63,8 +63,56 @@ Hiccups = Annotated[
     ),
 ]
 
+Coalesce = Annotated[
+    str,
+    typer.Option(
+        metavar="MS",
+        help="Least time between two writes of the generator; the wait counts in schedule.",
+        rich_help_panel=PIPELINE,
+    ),
+]
+Spin = Annotated[
+    bool,
+    typer.Option(
+        "--spin",
+        metavar="",
+        help="Generator, relay and consumer never sleep: no wake-ups, a CPU each.",
+        rich_help_panel=PIPELINE,
+    ),
+]
+Realtime = Annotated[
+    bool,
+    typer.Option(
+        "--realtime",
+        metavar="",
+        help="Ask for SCHED_FIFO and locked memory; the report says what was granted.",
+        rich_help_panel=PIPELINE,
+    ),
+]
+
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        callback=profiles.load,
+        is_eager=True,
+        metavar="|".join(profiles.NAMES),
+        help="Settings that go together: for the least latency, or for the most ticks a second; "
+        "what is given besides wins.",
+        rich_help_panel=PIPELINE,
+        show_default=False,
+    ),
+]
+
 # --- Kafka
 
+KafkaClient = Annotated[
+    str,
+    typer.Option(
+        metavar="|".join(configuration.KAFKA_CLIENTS),
+        help="librdkafka called directly, or through confluent-kafka's classes.",
+        rich_help_panel=KAFKA,
+    ),
+]
 Broker = Annotated[
     str,
     typer.Option(

@@ -108,11 +108,16 @@ def run(
         ),
     ] = "0",
     pin: options.Pin = "",
+    profile: options.Profile = None,
+    coalesce: options.Coalesce = "0",
+    spin: options.Spin = False,
+    realtime: options.Realtime = False,
     hiccups: options.Hiccups = True,
     # --- Kafka
     broker: options.Broker = configuration.EMBEDDED,
     topic: options.Topic = "tick-data",
     partitions: options.Partitions = None,
+    kafka_client: options.KafkaClient = "librdkafka",
     acks: options.Acks = "all",
     linger: options.Linger = "0",
     compression: options.Compression = "none",
@@ -180,7 +185,7 @@ def run(
     config: options.Config = None,
 ) -> int:
     """Run the pipeline and measure every tick's way through it."""
-    del config
+    del config, profile
     run_config = RunConfig(
         tick_rate_hz=configuration.parse_tick_rate(tick_rate),
         duration_ns=parse_duration_ns(duration) if duration is not None else None,
@@ -209,6 +214,12 @@ def run(
         drain_timeout_ns=parse_duration_ns(drain_timeout, "drain time-out"),
         name=configuration.parse_name(name),
         hiccups=hiccups,
+        kafka_client=configuration.parse_choice(
+            kafka_client, "--kafka-client", configuration.KAFKA_CLIENTS
+        ),
+        coalesce_ns=configuration.parse_coalesce_ns(coalesce),
+        spin=spin,
+        realtime=realtime,
         floor=floor,
         allow=parse_allowed(allow or []),
     )

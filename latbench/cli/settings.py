@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import typer
 
+from latbench.cli import profiles
 from latbench.errors import UsageError, reason
 
 _REPEATABLE: Final = {"producer", "consumer", "allow", "slo"}
@@ -23,7 +24,12 @@ def load(context: typer.Context, path: Path | None) -> Path | None:
             for option in parameter.opts
             if parameter.name not in {None, "config", "help"} and option.startswith("--")
         }
-        context.default_map = _read(path, known)
+        values = _read(path, known)
+        profile = values.pop("profile", None)
+        if profile is not None and context.get_parameter_source("profile") is None:
+            profiles.load(context, profile)
+        context.meta[profiles.FILE_VALUES] = values
+        context.default_map = {**(context.default_map or {}), **values}
     return path
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from latbench.clock import NS_PER_S
-from latbench.config import RunConfig
+from latbench.config import KAFKA_CLIENTS, RunConfig
 from latbench.result import BrokerFacts, RunResult
-from latbench.units import format_duration, format_rate
+from latbench.units import format_duration, format_latency, format_rate
 
 
 def scenario(result: RunResult) -> Iterable[tuple[str, str]]:
@@ -27,6 +27,8 @@ def scenario(result: RunResult) -> Iterable[tuple[str, str]]:
             f"{broker.partitions} partition{'s' if broker.partitions != 1 else ''}"
         ),
     )
+    if how := ", ".join(_ways(config)):
+        yield "how", how
     settings = (
         (f"acks {config.acks}", {"acks", "request.required.acks"}),
         (f"linger {config.linger_ms:g} ms", {"linger.ms", "queue.buffering.max.ms"}),
@@ -40,6 +42,20 @@ def scenario(result: RunResult) -> Iterable[tuple[str, str]]:
         yield "consumer", ", ".join(f"{key}={value}" for key, value in config.consumer.items())
     if config.pin:
         yield "pinned", f"to CPUs {', '.join(map(str, config.pin))}"
+
+
+def _ways(config: RunConfig) -> Iterable[str]:
+    """What the stages do otherwise than by default."""
+    if config.kafka_client != KAFKA_CLIENTS[0]:
+        yield f"Kafka by {config.kafka_client}"
+    if config.coalesce_ns:
+        yield f"{format_latency(config.coalesce_ns)} or more between the generator's writes"
+    if config.spin:
+        yield "spinning"
+    if config.realtime:
+        yield "real-time where permitted"
+    if not config.hiccups:
+        yield "no hiccup meters"
 
 
 def _load(result: RunResult) -> str:

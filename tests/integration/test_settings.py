@@ -71,3 +71,18 @@ def test_a_password_is_in_no_file_and_no_report(tmp_path: Path) -> None:
     assert "tell-nobody" not in run.talk
     assert b"tell-nobody" not in path.read_bytes()
     assert run.result["config"]["producer"] == {"sasl.password": "[secret]"}
+
+
+def test_a_profile_is_in_the_file_as_what_it_set(tmp_path: Path) -> None:
+    path = tmp_path / "run.parquet"
+    options = ("--profile", "latency", "--linger", "1", "--output", path)
+    run = run_latbench("run", *BRIEF, *options, cwd=tmp_path)
+    assert run.code == 0, run.talk
+    again = run_latbench("report", path, "--json", cwd=tmp_path)
+    for config in (run.result["config"], again.result["config"]):
+        assert config["linger_ms"] == 1.0
+        assert config["coalesce_ns"] == 300_000
+        assert config["realtime"] is True
+        assert config["hiccups"] is False
+    told = run_latbench("report", path, cwd=tmp_path)
+    assert "real-time where permitted" in told.stdout
