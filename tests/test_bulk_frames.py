@@ -33,6 +33,9 @@ class Sent:
     fin: bool = True
     masked: bool = True
 
+    def __repr__(self) -> str:  # hypothesis prints what failed: half a megabyte says nothing
+        return f"Sent({len(self.text)} bytes, {self.opcode=}, {self.fin=}, {self.masked=})"
+
 
 def sent(opcode: int, payload: bytes, *, fin: bool = True, masked: bool = True) -> Sent:
     return Sent(frame(opcode, payload, fin=fin, masked=masked), payload, opcode, fin, masked)
