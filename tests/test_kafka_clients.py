@@ -99,9 +99,9 @@ class Sending:
             seq: (partition, offset)
             for delivery in self.deliveries
             for seq, partition, offset in zip(
-                delivery.seqs.tolist(),
-                delivery.partitions.tolist(),
-                delivery.offsets.tolist(),
+                np.asarray(delivery.seqs).tolist(),
+                np.asarray(delivery.partitions).tolist(),
+                np.asarray(delivery.offsets).tolist(),
                 strict=True,
             )
         }
@@ -112,7 +112,7 @@ class Sending:
         return {
             seq: error
             for delivery in self.deliveries
-            for seq, error in zip(delivery.seqs.tolist(), delivery.errors, strict=False)
+            for seq, error in zip(np.asarray(delivery.seqs).tolist(), delivery.errors, strict=False)
             if error is not None
         }
 

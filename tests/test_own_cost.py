@@ -109,12 +109,12 @@ def test_a_producer_that_is_none_answers_at_once() -> None:
     seqs = np.arange(3, dtype=np.int64)
     values = np.zeros((3, 5), dtype=np.uint8)
     assert producer.produce_rows(values, ["K", "L", "K"], seqs) == (3, [])
-    assert [answer.seqs.tolist() for answer in answers] == [[7], [0, 1, 2]]
+    assert [list(answer.seqs) for answer in answers] == [[7], [0, 1, 2]]
     for answer in answers:
         assert len(answer.seqs) == len(answer.partitions) == len(answer.offsets)
         assert not answer.errors
-        assert not answer.partitions.any()
-        assert not answer.offsets.any()
+        assert not any(answer.partitions)
+        assert not any(answer.offsets)
     asyncio.run(producer.close())
     assert len(answers) == 2
 

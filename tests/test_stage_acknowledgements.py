@@ -37,16 +37,17 @@ class AckBench:
         )
 
     def answer(self, *answers: Answer) -> None:
-        """All of them at once."""
+        """All of them at once; one alone as lists, the plain way."""
         errors = [answer.error for answer in answers]
-        self.acks.on_delivery(
-            Delivery(
-                np.array([answer.seq for answer in answers]),
-                errors if any(errors) else (),
-                np.array([answer.partition for answer in answers]),
-                np.array([answer.offset for answer in answers]),
-            )
-        )
+        told = errors if any(errors) else ()
+        seqs = [answer.seq for answer in answers]
+        partitions = [answer.partition for answer in answers]
+        offsets = [answer.offset for answer in answers]
+        if len(answers) == 1:
+            self.acks.on_delivery(Delivery(seqs, told, partitions, offsets))
+        else:
+            arrays = np.array(seqs), np.array(partitions), np.array(offsets)
+            self.acks.on_delivery(Delivery(arrays[0], told, *arrays[1:]))
 
 
 class Answer(NamedTuple):

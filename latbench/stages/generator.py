@@ -30,6 +30,10 @@ from latbench.tick import sent_suffix_format
 _BURST: Final = 64
 """Ticks sent one by one before the event loop gets its turn (about 0.7 ms)."""
 
+_FRAMES_FROM: Final = 4
+"""For so many due at once the frames made ahead are taken. NumPy's calls for one tick take longer
+than making its frame: T1's p50 was 112 µs instead of 66 at 1,000/s."""
+
 _FRAMES_AT_ONCE: Final = 2048
 """Frames in one write at most (0.6 MB, of which the socket takes what it has room for)."""
 
@@ -224,12 +228,17 @@ class Sender:
 
     def _send_due(self) -> None:
         assert self._block is not None
-        if self._block.framed is None:
+        if self._block.framed is None or not self._are_many_due(self._block):
             self._send_each(self._block)
         else:
             self._send_frames(self._block, self._block.framed)
         if self._index >= len(self._block.due_ns):
             self._block, self._index = self._blocks.next_block(), 0
+
+    def _are_many_due(self, block: TickBlock) -> bool:  # hot path
+        """Whether frames made ahead are worth it: a few ticks go quicker as they always did."""
+        later = self._index + _FRAMES_FROM - 1
+        return later < len(block.due_ns) and block.due_ns[later] <= monotonic_ns()
 
     def _send_frames(self, block: TickBlock, ticks: FramedTicks) -> None:  # hot path
         index = self._index

@@ -19,6 +19,8 @@ Properties = Mapping[str, str | int | float | bool]
 OnStatistics = Callable[[str], None]
 """Takes librdkafka's statistics document, once a second."""
 
+FEW: Final = 12
+"""So many messages are quicker read one by one."""
 NO_SEQ: Final = -1
 """In the place of a `seq`: a message whose answer nobody wants."""
 
@@ -27,11 +29,12 @@ NO_SEQ: Final = -1
 class Delivery:
     """The broker's answers to some messages, which came together."""
 
-    seqs: Ints
+    seqs: Ints | list[int]
+    """Lists where they are few: an array takes longer to make than a row to write."""
     errors: Sequence[str | None]
     """None where it was delivered; empty: all of them were."""
-    partitions: Ints
-    offsets: Ints
+    partitions: Ints | list[int]
+    offsets: Ints | list[int]
     """-1 where no answer was asked for (`acks=0`)."""
 
 

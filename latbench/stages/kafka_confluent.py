@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Final
 from zlib import crc32
 
-import numpy as np
 from confluent_kafka import (
     Consumer,
     KafkaError,
@@ -95,10 +94,10 @@ class ConfluentProducer:
         offset, partition = message.offset(), message.partition()
         self._on_delivery(
             Delivery(
-                seqs=np.array([seq], dtype=np.int64),
+                seqs=[seq],
                 errors=() if error is None else (error.str(),),
-                partitions=np.array([-1 if partition is None else partition], dtype=np.int64),
-                offsets=np.array([-1 if offset is None else offset], dtype=np.int64),
+                partitions=[-1 if partition is None else partition],
+                offsets=[-1 if offset is None else offset],
             )
         )
 

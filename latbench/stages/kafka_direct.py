@@ -15,6 +15,8 @@ import numpy as np
 from latbench.errors import LatbenchError
 from latbench.stages import librdkafka as rdkafka
 from latbench.stages.kafka import (
+    FEW,
+    Batch,
     Delivery,
     OnDelivery,
     OnStatistics,
@@ -58,6 +60,7 @@ class DirectProducer:
         )
         self._topic = rdkafka.topic_new(self._client, topic.encode(), None)
         self._queue = rdkafka.main_queue(self._client)
+        self._few = (ctypes.c_int64 * FEW)()
         self._keys: dict[str, int] = {}
         self._key_places = np.empty((0, 3), dtype=np.int64)
         """Of each key: address, length, partition."""
@@ -150,12 +153,34 @@ class DirectProducer:
         kind = rdkafka.event_type(event)
         if kind == rdkafka.EVENT_DELIVERY:
             count = rdkafka.event_message_count(event)
+            if count < FEW:
+                self._deliver_few(event, count)
+                rdkafka.event_destroy(event)
+                return
             pointers = np.empty(count, dtype=np.int64)
             count = rdkafka.event_messages(event, pointers.ctypes.data, count)
             self._deliver(rdkafka.messages_at(pointers[:count]))
         elif kind == rdkafka.EVENT_STATISTICS:
             self._on_statistics(rdkafka.event_statistics(event).decode())
         rdkafka.event_destroy(event)
+
+    def _deliver_few(self, event: int, count: int) -> None:  # hot path
+        pointers = self._few
+        count = rdkafka.event_messages(event, pointers, count)
+        messages = [rdkafka.Message.from_address(pointers[i]) for i in range(count)]
+        errors: list[str | None] = []
+        if any(message.error for message in messages):
+            errors = [
+                rdkafka.error_text(message.error) if message.error else None for message in messages
+            ]
+        self._on_delivery(
+            Delivery(
+                [message.opaque - 1 for message in messages],
+                errors,
+                [message.partition for message in messages],
+                [max(message.offset, -1) for message in messages],
+            )
+        )
 
     def _deliver(self, messages: rdkafka.Messages) -> None:  # hot path
         seqs = messages["opaque"].astype(np.int64) - 1
@@ -235,22 +260,20 @@ class DirectConsumer:
         if error:
             raise LatbenchError(f"{topic} can't be read: {rdkafka.error_text(error)}")
 
-    def wait(self, timeout_s: float) -> HeldBatch | None:
+    def wait(self, timeout_s: float) -> Batch | None:
         """See `kafka.Consuming`."""
         self._let_go()
         pointer = rdkafka.consume_queue(self._queue, int(timeout_s * 1000))
-        if not pointer:
-            return None
-        self._pointers[0] = pointer
-        self._held = 1
-        return HeldBatch(self._pointers[:1], self._records)
+        return _few([pointer]) if pointer else None
 
-    def more(self) -> HeldBatch | None:
+    def more(self) -> HeldBatch | Batch | None:
         """See `kafka.Consuming`."""
         self._let_go()
         count = rdkafka.consume_batch_queue(self._queue, 0, self._pointers_address, _BATCH)
         if count <= 0:
             return None
+        if count < FEW:
+            return _few(self._pointers[:count].tolist())
         self._held = count
         return HeldBatch(self._pointers[:count], self._records)
 
@@ -268,6 +291,26 @@ class DirectConsumer:
         rdkafka.consumer_close(self._client)
         rdkafka.queue_destroy(self._queue)
         rdkafka.destroy(self._client)
+
+
+def _few(pointers: list[int]) -> Batch:  # hot path
+    """Some messages as Python's own; they are given back at once."""
+    messages = [rdkafka.Message.from_address(pointer) for pointer in pointers]
+    partitions = [message.partition for message in messages]
+    offsets = [message.offset for message in messages]
+    texts: list[bytes | None] = []
+    errors: list[str] = []
+    for message in messages:
+        address = message.payload
+        text = ctypes.string_at(address, message.payload_bytes) if address else None
+        if message.error:
+            told = text.decode(errors="replace") if text else rdkafka.error_text(message.error)
+            errors.append(told)
+            text = None
+        texts.append(text)
+    for pointer in pointers:
+        rdkafka.message_destroy(pointer)
+    return Batch(partitions, offsets, texts=texts, errors=errors)
 
 
 class HeldBatch:

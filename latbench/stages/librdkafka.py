@@ -55,6 +55,25 @@ MESSAGE: Final = np.dtype(
 )
 """`rd_kafka_message_t` of 64-bit machines."""
 
+
+class Message(ctypes.Structure):
+    """The same, to read one: NumPy's first call takes as long as ten of these."""
+
+    _fields_ = (
+        ("error", ctypes.c_int),
+        ("topic", c_void_p),
+        ("partition", c_int32),
+        ("payload", c_void_p),
+        ("payload_bytes", c_size_t),
+        ("key", c_void_p),
+        ("key_bytes", c_size_t),
+        ("offset", c_int64),
+        ("opaque", ctypes.c_size_t),
+    )
+
+
+assert ctypes.sizeof(Message) == MESSAGE.itemsize
+
 Messages = np.ndarray[tuple[int], np.dtype[np.void]]
 """An array of `MESSAGE`."""
 Addresses = npt.NDArray[np.int64]

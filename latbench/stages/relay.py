@@ -142,9 +142,16 @@ class Acknowledgements:
     def on_delivery(self, answers: Delivery) -> None:  # hot path
         """Record the answers to some messages."""
         acked_ns = monotonic_ns()
-        seqs, partitions, offsets = answers.seqs, answers.partitions, answers.offsets
+        if isinstance(answers.seqs, list):
+            for i, seq in enumerate(answers.seqs):
+                error = answers.errors[i] if answers.errors else None
+                offset = int(answers.offsets[i])
+                self._record(seq, error, int(answers.partitions[i]), offset, acked_ns)
+            return
+        seqs = answers.seqs
+        partitions, offsets = np.asarray(answers.partitions), np.asarray(answers.offsets)
         if answers.errors or int(seqs.min()) < 0 or int(offsets.min()) < 0:
-            wanted = self._set_aside(answers)
+            wanted = self._set_aside(seqs, answers.errors, offsets)
             seqs, partitions, offsets = seqs[wanted], partitions[wanted], offsets[wanted]
         rows = np.empty((len(seqs), 5), dtype=np.int64)
         rows[:, 0] = seqs
@@ -154,16 +161,31 @@ class Acknowledgements:
         rows[:, 4] = offsets
         self._ring.push_rows(rows)
 
-    def _set_aside(self, answers: Delivery) -> npt.NDArray[np.bool_]:
+    def _record(  # hot path
+        self, seq: int, error: str | None, partition: int, offset: int, acked_ns: int
+    ) -> None:
+        if seq == NO_SEQ:
+            return
+        if error is not None:
+            self._give_up(seq, error)
+        elif offset < 0:
+            self._counters[AckCounter.UNANSWERED] += 1
+        else:
+            relay_out_ns = int(self.relay_out_ns[seq & self._mask])
+            self._ring.push(seq, relay_out_ns, acked_ns, partition, offset)
+
+    def _set_aside(
+        self, seqs: Ints, errors: Sequence[str | None], offsets: Ints
+    ) -> npt.NDArray[np.bool_]:
         """Which answers are to be recorded; the others are counted here."""
-        ours = answers.seqs != NO_SEQ
+        ours = seqs != NO_SEQ
         delivered = np.ones(len(ours), dtype=bool)
-        for i, error in enumerate(answers.errors):
+        for i, error in enumerate(errors):
             if error is not None:
                 delivered[i] = False
                 if ours[i]:
-                    self._give_up(int(answers.seqs[i]), error)
-        answered = answers.offsets >= 0
+                    self._give_up(int(seqs[i]), error)
+        answered = offsets >= 0
         wanted: npt.NDArray[np.bool_] = ours & delivered
         self._counters[AckCounter.UNANSWERED] += int(np.count_nonzero(wanted & ~answered))
         wanted &= answered
