@@ -152,7 +152,7 @@ class Server:
             assert count, "no room for what comes"
             buffer[:count] = rest[:count]
             reader.buffer_updated(count)
-            assert self.is_between_frames
+            assert self.ended or self.is_between_frames
             rest = rest[count:]
         return reader
 

@@ -183,13 +183,13 @@ class BulkReader(asyncio.BufferedProtocol):
         """Give so many bytes to the library."""
         self._passing = max(self._passing - count, 0)
         upto = self._begin + count
-        while self._begin < upto:
+        while self._begin < upto and not self._ended:
             room = memoryview(self._library.get_buffer(upto - self._begin)).cast("B")
             part = min(len(room), upto - self._begin)
             room[:part] = self._view[self._begin : self._begin + part]
             self._begin += part
             self._library.buffer_updated(part)
-        self._ended = self._listener.ended
+            self._ended = self._listener.ended
 
     def _make_room(self) -> None:
         """Move the beginning of a frame that is not whole yet to the front."""
