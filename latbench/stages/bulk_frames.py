@@ -26,7 +26,6 @@ _BUFFER_BYTES: Final = 1 << 18
 _TEXT_FINAL: Final = 0x81
 _MASKED: Final = 0x80
 _LENGTH_16: Final = _MASKED | 126
-_LENGTH_64: Final = _MASKED | 127
 _LONG_HEADER: Final = 8
 """Opcode, 126, length in two bytes, mask in four."""
 

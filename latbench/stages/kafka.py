@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
@@ -167,6 +168,11 @@ def open_consumer(client: str, properties: Properties, on_statistics: OnStatisti
     from latbench.stages.kafka_confluent import ConfluentConsumer  # noqa: PLC0415
 
     return ConfluentConsumer(properties, on_statistics)
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """Where a key goes that the relay places itself: CRC32, as librdkafka's own partitioner."""
+    return crc32(key) % partitions
 
 
 def unreadable_end(number: int, topic: str, reason: str) -> tuple[str, str]:

@@ -7,7 +7,6 @@ import functools
 import threading
 from collections.abc import Sequence
 from typing import Final
-from zlib import crc32
 
 from confluent_kafka import (
     Consumer,
@@ -28,6 +27,7 @@ from latbench.stages.kafka import (
     Properties,
     QueueFullError,
     RefusedError,
+    partition_of,
     unreadable_end,
 )
 from latbench.tickmatrix import Chars, Ints
@@ -65,7 +65,7 @@ class ConfluentProducer:
             if self._partitions is None:
                 produce(self._topic, value, key or None, on_delivery=answer)
             else:
-                partition = crc32(key.encode()) % self._partitions
+                partition = partition_of(key.encode(), self._partitions)
                 produce(self._topic, value, key or None, partition, on_delivery=answer)
         except BufferError:
             raise QueueFullError from None

@@ -8,7 +8,6 @@ import ctypes
 import os
 from collections.abc import Iterator, Sequence
 from typing import Final
-from zlib import crc32
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from latbench.stages.kafka import (
     Properties,
     QueueFullError,
     RefusedError,
+    partition_of,
     unreadable_end,
 )
 from latbench.tickmatrix import Chars, Ints
@@ -79,7 +79,7 @@ class DirectProducer:
         key_bytes = key.encode() or None
         partition = rdkafka.PARTITION_UNASSIGNED
         if self._partitions is not None:
-            partition = crc32(key.encode()) % self._partitions
+            partition = partition_of(key.encode(), self._partitions)
         if rdkafka.produce(
             self._topic,
             partition,
@@ -143,7 +143,7 @@ class DirectProducer:
         self._key_buffers.append(buffer)
         partition = rdkafka.PARTITION_UNASSIGNED
         if self._partitions is not None:
-            partition = crc32(encoded) % self._partitions
+            partition = partition_of(encoded, self._partitions)
         self._keys[key] = len(self._keys)
         place = np.array([[ctypes.addressof(buffer), len(encoded), partition]], dtype=np.int64)
         self._key_places = np.concatenate((self._key_places, place))
@@ -304,6 +304,11 @@ class DirectConsumer:
         rdkafka.destroy(self._client)
 
 
+def _told(code: int, text: bytes | None) -> str:
+    """What a client says of an error: in its own words, where it has some."""
+    return text.decode(errors="replace") if text else rdkafka.error_text(code)
+
+
 def _few(pointers: list[int]) -> Batch:  # hot path
     """Some messages as Python's own; they are given back at once."""
     messages = [rdkafka.Message.from_address(pointer) for pointer in pointers]
@@ -315,8 +320,7 @@ def _few(pointers: list[int]) -> Batch:  # hot path
         address = message.payload
         text = ctypes.string_at(address, message.payload_bytes) if address else None
         if message.error:
-            told = text.decode(errors="replace") if text else rdkafka.error_text(message.error)
-            errors.append(told)
+            errors.append(_told(message.error, text))
             text = None
         texts.append(text)
     for pointer in pointers:
@@ -368,9 +372,7 @@ class HeldBatch:
 
     def _read_errors(self) -> list[str]:
         return [
-            ctypes.string_at(address, size).decode(errors="replace")
-            if address
-            else rdkafka.error_text(code)
+            _told(code, ctypes.string_at(address, size) if address else None)
             for code, address, size in self._parts()
             if code
         ]

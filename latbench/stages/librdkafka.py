@@ -35,32 +35,12 @@ EVENT_DELIVERY: Final = 0x1
 EVENT_STATISTICS: Final = 0x40
 QUEUE_FULL: Final = -184
 
-MESSAGE: Final = np.dtype(
-    {
-        "names": [
-            "error",
-            "topic",
-            "partition",
-            "payload",
-            "payload_bytes",
-            "key",
-            "key_bytes",
-            "offset",
-            "opaque",
-        ],
-        "formats": ["i4", "u8", "i4", "u8", "u8", "u8", "u8", "i8", "u8"],
-        "offsets": [0, 8, 16, 24, 32, 40, 48, 56, 64],
-        "itemsize": 72,
-    }
-)
-"""`rd_kafka_message_t` of 64-bit machines."""
-
 
 class Message(ctypes.Structure):
-    """The same, to read one: NumPy's first call takes as long as ten of these."""
+    """`rd_kafka_message_t`; one is read by it: NumPy's first call takes as long as ten of these."""
 
     _fields_ = (
-        ("error", ctypes.c_int),
+        ("error", c_int),
         ("topic", c_void_p),
         ("partition", c_int32),
         ("payload", c_void_p),
@@ -68,12 +48,12 @@ class Message(ctypes.Structure):
         ("key", c_void_p),
         ("key_bytes", c_size_t),
         ("offset", c_int64),
-        ("opaque", ctypes.c_size_t),
+        ("opaque", c_size_t),
     )
 
 
-assert ctypes.sizeof(Message) == MESSAGE.itemsize
-
+MESSAGE: Final = np.dtype(Message)
+"""The same for many."""
 Messages = np.ndarray[tuple[int], np.dtype[np.void]]
 """An array of `MESSAGE`."""
 Addresses = npt.NDArray[np.int64]
@@ -110,11 +90,6 @@ def _load() -> tuple[ctypes.CDLL, ctypes.PyDLL]:
             "write --kafka-client confluent-kafka, which needs no file of its own",
         )
     return ctypes.CDLL(path), ctypes.PyDLL(path)
-
-
-def is_there() -> bool:
-    """Whether this process could call librdkafka directly."""
-    return _library_path() is not None and ctypes.sizeof(c_void_p) == 8
 
 
 _blocking, _quick = _load()
@@ -155,7 +130,6 @@ io_event_enable = _declare(
     _quick, "rd_kafka_queue_io_event_enable", None, c_void_p, c_int, c_char_p, c_size_t
 )
 queue_poll_now = _declare(_quick, "rd_kafka_queue_poll", c_void_p, c_void_p, c_int)
-queue_poll = _declare(_blocking, "rd_kafka_queue_poll", c_void_p, c_void_p, c_int)
 event_type = _declare(_quick, "rd_kafka_event_type", c_int, c_void_p)
 event_messages = _declare(
     _quick, "rd_kafka_event_message_array", c_size_t, c_void_p, c_void_p, c_size_t
