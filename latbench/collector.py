@@ -31,10 +31,6 @@ from latbench.spool import SpoolWriter, Tally
 from latbench.tick import HOPS
 
 HISTORY_S: Final = 60
-LIVE_ROWS: Final = 1000
-"""Of a ring at a visit, spread evenly, are counted for the live view: all, up to 20,000 a second.
-A run's figures are counted from all rows in the end. Counting all of 200,000 a second took
-8 % of a CPU, which the pipeline needs."""
 _NOT_YET: Final = 1 << 62
 _STATISTICS_ROWS: Final = 256
 """One comes a second."""
@@ -126,8 +122,6 @@ class Collector:
     def _count(self, ring: str, rows: Rows) -> None:
         if ring == CONSUMER:  # with this run's id, but never sent: forged
             self._strangers += int(np.count_nonzero(rows[:, 0] >= self.sent))
-        if len(rows) > LIVE_ROWS:
-            rows = rows[:: -(-len(rows) // LIVE_ROWS)]
         stamps = {
             name: rows[:, number]
             for number, name in enumerate(COLUMNS[ring])
