@@ -419,6 +419,23 @@ def test_a_message_of_endless_fragments_ends_its_connection_and_no_other(
 
 
 @each_server
+def test_what_follows_a_frame_that_was_refused_is_not_handed_over(server_engine: str) -> None:
+    """A server may read on for a moment after its close frame, but must not heed what comes."""
+
+    async def main() -> None:
+        async with serving(server_engine) as (server, received):
+            client = await asyncio.to_thread(RawClient.upgraded, server.port)
+            client.send(frame(CONTINUATION, b"end"))
+            await until(lambda: client.has_something_to_read, what="the server's close frame")
+            client.send(frame(TEXT, b"late"))
+            assert not await asyncio.to_thread(client.was_heard)
+            client.close()
+            assert received == []
+
+    on_a_loop(main)
+
+
+@each_server
 @pytest.mark.parametrize(
     "frames",
     [

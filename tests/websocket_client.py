@@ -100,6 +100,13 @@ class RawClient:
         except BlockingIOError:
             return None
 
+    @property
+    def has_something_to_read(self) -> bool:
+        """Whether the relay has sent something, or closed."""
+        poller = select.poll()
+        poller.register(self._sock, select.POLLIN)
+        return bool(poller.poll(0))
+
     def was_heard(self, unsent: bytes = b"") -> bool:
         """Whether the relay has taken all that was sent: it answers a ping, or (False) closes.
 

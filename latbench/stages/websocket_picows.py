@@ -111,6 +111,9 @@ class _ServerListener(WSListener):
             transport.underlying_transport.pause_reading()
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:  # hot path
+        if transport.is_close_frame_sent:
+            # picows reads on for 10 ms after it refused a frame, and would hand over even that one
+            return
         kind = frame.msg_type
         gathered = self._gathered
         if kind in _DATA:
