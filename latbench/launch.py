@@ -66,6 +66,7 @@ class _Common(TypedDict):
     hiccups: bool
     spin: bool
     realtime: bool
+    compiled: bool
 
 
 class Launch:
@@ -136,6 +137,7 @@ class Launch:
             "hiccups": config.hiccups,
             "spin": config.spin,
             "realtime": config.realtime,
+            "compiled": config.compiled,
         }
         consumer = ConsumerPlan(
             **common,
@@ -154,7 +156,7 @@ class Launch:
             ws_engine=config.ws_engine,
             topic=config.topic,
             producer=broker.producer_properties(config, self._detour.producer(facts.bootstrap)),
-            partitions=facts.partitions if config.is_embedded else None,
+            partitions=facts.partitions if config.is_embedded or facts.partitions == 1 else None,
         )
         self._crew["consumer"].send(Work(consumer))
         self._crew["relay"].send(Work(relay))

@@ -40,6 +40,8 @@ class _StagePlan(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Looks for work again and again and never sleeps: a CPU of its own, and no wake-up."""
     realtime: bool = False
     """Asks for `SCHED_FIFO` and locked memory."""
+    compiled: bool = False
+    """Handles many ticks at once by compiled code (`latbench.batch`), where they come so."""
 
 
 class GeneratorPlan(_StagePlan, frozen=True, kw_only=True, tag="generator"):

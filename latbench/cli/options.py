@@ -89,6 +89,15 @@ Realtime = Annotated[
         rich_help_panel=PIPELINE,
     ),
 ]
+Compiled = Annotated[
+    bool,
+    typer.Option(
+        "--compiled/--no-compiled",
+        metavar="",
+        help="Many ticks at once by compiled code, or each by itself.",
+        rich_help_panel=PIPELINE,
+    ),
+]
 
 Profile = Annotated[
     str | None,

@@ -10,6 +10,7 @@ import typer
 
 from latbench import config as configuration
 from latbench.arrivals import Arrivals
+from latbench.batch import wasm
 from latbench.cli import options
 from latbench.config import RunConfig
 from latbench.errors import UsageError
@@ -112,6 +113,7 @@ def run(
     coalesce: options.Coalesce = "0",
     spin: options.Spin = False,
     realtime: options.Realtime = False,
+    compiled: options.Compiled = True,
     hiccups: options.Hiccups = True,
     # --- Kafka
     broker: options.Broker = configuration.EMBEDDED,
@@ -220,6 +222,7 @@ def run(
         coalesce_ns=configuration.parse_coalesce_ns(coalesce),
         spin=spin,
         realtime=realtime,
+        compiled=compiled and wasm.is_available(),
         floor=floor,
         allow=parse_allowed(allow or []),
     )

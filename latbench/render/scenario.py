@@ -48,6 +48,8 @@ def _ways(config: RunConfig) -> Iterable[str]:
     """What the stages do otherwise than by default."""
     if config.kafka_client != KAFKA_CLIENTS[0]:
         yield f"Kafka by {config.kafka_client}"
+    if not config.compiled:
+        yield "one tick at a time, without compiled code"
     if config.coalesce_ns:
         yield f"{format_latency(config.coalesce_ns)} or more between the generator's writes"
     if config.spin:

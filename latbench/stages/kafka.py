@@ -11,16 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 from zlib import crc32
 
-import numpy as np
-import numpy.typing as npt
-
-from latbench.tickmatrix import Chars, Ints, rows_of
+from latbench.batch.ticks import ConsumerBatch, RelayBatch
 
 Properties = Mapping[str, str | int | float | bool]
 OnStatistics = Callable[[str], None]
 """Takes librdkafka's statistics document, once a second."""
 
-FEW: Final = 12
+FEW: Final = 4
 """So many messages are quicker read one by one."""
 NO_SEQ: Final = -1
 """In the place of a `seq`: a message whose answer nobody wants."""
@@ -30,16 +27,17 @@ NO_SEQ: Final = -1
 class Delivery:
     """The broker's answers to some messages, which came together."""
 
-    seqs: Ints | list[int]
-    """Lists where they are few: an array takes longer to make than a row to write."""
+    seqs: list[int]
     errors: Sequence[str | None]
     """None where it was delivered; empty: all of them were."""
-    partitions: Ints | list[int]
-    offsets: Ints | list[int]
+    partitions: list[int]
+    offsets: list[int]
     """-1 where no answer was asked for (`acks=0`)."""
 
 
 OnDelivery = Callable[[Delivery], None]
+OnAnswers = Callable[[int], int]
+"""The same of so many that are the batch's messages now; how many, from the first on, are done."""
 
 
 class QueueFullError(Exception):
@@ -56,14 +54,6 @@ class Producing(Protocol):
     def produce(self, value: bytes, key: str, seq: int) -> None:
         """Hand over one message; `QueueFullError` or `RefusedError` where it is not taken."""
 
-    def produce_rows(
-        self, values: Chars, keys: Sequence[str], seqs: Ints
-    ) -> tuple[int, list[tuple[int, str]]]:
-        """Hand over a message a row, in order; none of their keys is empty.
-
-        How many were taken before the queue was full, and which of these were refused, and why.
-        """
-
     async def close(self) -> None:
         """Deliver what is left, for a second at most, and hand over the last answers."""
 
@@ -72,37 +62,43 @@ class Producing(Protocol):
 class Batch:
     """An `Arrived` of values that are Python's already."""
 
-    partitions: Sequence[int] | npt.NDArray[np.int32]
-    offsets: Sequence[int] | Ints
-    rows: Chars | None = None
-    """The values, where they are of one length; `texts` has them else."""
-    texts: Sequence[bytes | None] = ()
+    partitions: Sequence[int]
+    offsets: Sequence[int]
+    values: Sequence[bytes | None]
     errors: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.partitions)
 
-    def values(self) -> Sequence[bytes | None]:
+    def value(self, i: int) -> bytes | None:
         """See `Arrived`."""
-        return self.texts if self.rows is None else [row.tobytes() for row in self.rows]
+        return self.values[i]
 
-    def ends(self, chars: int) -> Chars | None:
+    def load(self, batch: ConsumerBatch) -> int:
         """See `Arrived`."""
-        if self.rows is not None:
-            return self.rows[:, -chars:] if self.rows.shape[1] >= chars else None
-        texts = [text[-chars:] for text in self.texts if text is not None and len(text) >= chars]
-        return rows_of(texts) if len(texts) == len(self.texts) else None
+        del batch
+        return 0
+
+
+class BatchProducing(Producing, Protocol):
+    """One that messages can go to by way of a batch."""
+
+    def produce_batch(self, count: int) -> tuple[int, list[tuple[int, str]]]:
+        """Hand over so many of the batch's messages, in order.
+
+        How many were taken before the queue was full, and which of these were refused, and why.
+        """
 
 
 class Arrived(Protocol):
     """Some messages of a topic, in the order in which they came; good until the next are taken."""
 
     @property
-    def partitions(self) -> Sequence[int] | npt.NDArray[np.int32]:
+    def partitions(self) -> Sequence[int]:
         """Of each."""
 
     @property
-    def offsets(self) -> Sequence[int] | Ints:
+    def offsets(self) -> Sequence[int]:
         """Of each."""
 
     @property
@@ -111,11 +107,11 @@ class Arrived(Protocol):
 
     def __len__(self) -> int: ...
 
-    def values(self) -> Sequence[bytes | None]:
-        """One by one; None: a record without a value (a tombstone), or an error."""
+    def value(self, i: int) -> bytes | None:
+        """One of them; None: a record without a value (a tombstone), or an error."""
 
-    def ends(self, chars: int) -> Chars | None:
-        """The last characters of each value, n × `chars`; None where one has fewer, or none."""
+    def load(self, batch: ConsumerBatch) -> int:
+        """Put the ends of the first messages into `batch.ends`; how many have one, perhaps none."""
 
 
 class Consuming(Protocol):
@@ -157,6 +153,26 @@ def open_producer(
     from latbench.stages.kafka_confluent import ConfluentProducer  # noqa: PLC0415
 
     return ConfluentProducer(*arguments)
+
+
+def open_batch_producer(
+    properties: Properties,
+    topic: str,
+    partitions: int | None,
+    on_delivery: OnDelivery,
+    on_statistics: OnStatistics,
+    batch: RelayBatch,
+    on_answers: OnAnswers,
+) -> BatchProducing:
+    """librdkafka, with `batch` and `on_answers` for the messages and answers that go by way of it.
+
+    Else as `open_producer`.
+    """
+    from latbench.stages.kafka_direct import DirectProducer  # noqa: PLC0415
+
+    return DirectProducer(
+        properties, topic, partitions, on_delivery, on_statistics, batch, on_answers
+    )
 
 
 def open_consumer(client: str, properties: Properties, on_statistics: OnStatistics) -> Consuming:

@@ -30,7 +30,6 @@ from latbench.stages.kafka import (
     partition_of,
     unreadable_end,
 )
-from latbench.tickmatrix import Chars, Ints
 
 _ACK_POLL_S: Final = 0.1
 _FLUSH_TIMEOUT_S: Final = 1.0
@@ -71,20 +70,6 @@ class ConfluentProducer:
             raise QueueFullError from None
         except KafkaException as error:
             raise RefusedError(error.args[0].str()) from None
-
-    def produce_rows(
-        self, values: Chars, keys: Sequence[str], seqs: Ints
-    ) -> tuple[int, list[tuple[int, str]]]:
-        """See `kafka.Producing`."""
-        refused: list[tuple[int, str]] = []
-        for i, (key, seq) in enumerate(zip(keys, seqs.tolist(), strict=True)):
-            try:
-                self.produce(values[i].tobytes(), key, seq)
-            except QueueFullError:
-                return i, refused
-            except RefusedError as error:
-                refused.append((i, str(error)))
-        return len(keys), refused
 
     def _serve(self) -> None:
         while not self._stopped.is_set():
@@ -162,6 +147,6 @@ def _batch(messages: list[Message]) -> Batch:
     return Batch(
         [message.partition() or 0 for message in messages],
         [message.offset() or 0 for message in messages],
-        texts=values,
+        values,
         errors=[error.str() for error in errors if error is not None],
     )

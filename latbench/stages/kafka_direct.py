@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
+from latbench.batch.ticks import MESSAGE_BYTES, MOST, ConsumerBatch, RelayBatch
 from latbench.errors import LatbenchError
 from latbench.stages import librdkafka as rdkafka
 from latbench.stages.kafka import (
     FEW,
     Batch,
     Delivery,
+    OnAnswers,
     OnDelivery,
     OnStatistics,
     Properties,
@@ -25,7 +28,6 @@ from latbench.stages.kafka import (
     partition_of,
     unreadable_end,
 )
-from latbench.tickmatrix import Chars, Ints
 
 _FLUSH_TIMEOUT_MS: Final = 1000
 """The supervisor has waited for what was on its way before it says stop."""
@@ -33,7 +35,7 @@ _WATERMARK_TIMEOUT_MS: Final = 10_000
 _LOOK_AGAIN_S: Final = 0.05
 """Messages given up without a broker came into the queue now and then with no write to the eventfd
 (librdkafka 2.16.0, 2 of 6 tries)."""
-_BATCH: Final = 512
+_BATCH: Final = MOST
 _ONE: Final = (1).to_bytes(8, "little")
 """What makes an eventfd readable."""
 
@@ -52,8 +54,15 @@ class DirectProducer:
         partitions: int | None,
         on_delivery: OnDelivery,
         on_statistics: OnStatistics,
+        batch: RelayBatch | None = None,
+        on_answers: OnAnswers | None = None,
     ) -> None:
         self._partitions = partitions
+        self._batch = batch
+        self._on_answers = on_answers
+        self._messages: rdkafka.Messages = np.frombuffer(
+            bytearray() if batch is None else batch.messages, dtype=rdkafka.MESSAGE
+        )
         self._on_delivery = on_delivery
         self._on_statistics = on_statistics
         self._client = rdkafka.new_client(
@@ -63,11 +72,8 @@ class DirectProducer:
         )
         self._topic = rdkafka.topic_new(self._client, topic.encode(), None)
         self._queue = rdkafka.main_queue(self._client)
-        self._few = (ctypes.c_int64 * FEW)()
-        self._keys: dict[str, int] = {}
-        self._key_places = np.empty((0, 3), dtype=np.int64)
-        """Of each key: address, length, partition."""
-        self._key_buffers: list[ctypes.Array[ctypes.c_char]] = []
+        self._pointers = np.zeros(_BATCH, dtype=np.int64)
+        self._pointers_address = self._pointers.ctypes.data
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         rdkafka.io_event_enable(self._queue, self._wake_fd, _ONE, len(_ONE))
         self._loop = asyncio.get_running_loop()
@@ -95,37 +101,21 @@ class DirectProducer:
                 raise QueueFullError
             raise RefusedError(rdkafka.error_text(error))
 
-    def produce_rows(
-        self, values: Chars, keys: Sequence[str], seqs: Ints
-    ) -> tuple[int, list[tuple[int, str]]]:  # hot path
-        """See `kafka.Producing`."""
-        count, width = values.shape
-        known = self._keys
-        try:
-            numbers = np.fromiter(map(known.__getitem__, keys), np.int64, count)
-        except KeyError:
-            for key in set(keys):
-                self._know(key)
-            numbers = np.fromiter(map(known.__getitem__, keys), np.int64, count)
-        places = self._key_places.take(numbers, axis=0)
-        messages = np.zeros(count, dtype=rdkafka.MESSAGE)
-        first = values.ctypes.data
-        messages["payload"] = np.arange(first, first + count * width, width)
-        messages["payload_bytes"] = width
-        messages["key"] = places[:, 0]
-        messages["key_bytes"] = places[:, 1]
-        messages["partition"] = places[:, 2]
-        messages["opaque"] = seqs + 1
+    def produce_batch(self, count: int) -> tuple[int, list[tuple[int, str]]]:  # hot path
+        """See `kafka.BatchProducing`."""
+        assert self._batch is not None
+        each = self._partitions != 1
         taken: int = rdkafka.produce_batch(
             self._topic,
-            rdkafka.PARTITION_UNASSIGNED,
-            rdkafka.COPY | rdkafka.EACH_PARTITION,
-            messages.ctypes.data,
+            rdkafka.PARTITION_UNASSIGNED if each else 0,
+            # to one partition all go at once, without a look at the topic for each
+            rdkafka.COPY | rdkafka.EACH_PARTITION if each else rdkafka.COPY,
+            self._batch.messages_address,
             count,
         )
         if taken == count:
             return count, []
-        errors = messages["error"]
+        errors = self._messages["error"][:count]
         # once the queue is full librdkafka takes no more of a batch, so that order is kept
         full = np.flatnonzero(errors == rdkafka.QUEUE_FULL)
         upto = int(full[0]) if len(full) else count
@@ -133,20 +123,6 @@ class DirectProducer:
             (int(i), rdkafka.error_text(int(errors[i]))) for i in np.flatnonzero(errors[:upto])
         ]
         return upto, refused
-
-    def _know(self, key: str) -> None:
-        """Keep a key's bytes at an address of their own, and where it goes."""
-        if key in self._keys:
-            return
-        encoded = key.encode()
-        buffer = ctypes.create_string_buffer(encoded, len(encoded))
-        self._key_buffers.append(buffer)
-        partition = rdkafka.PARTITION_UNASSIGNED
-        if self._partitions is not None:
-            partition = partition_of(encoded, self._partitions)
-        self._keys[key] = len(self._keys)
-        place = np.array([[ctypes.addressof(buffer), len(encoded), partition]], dtype=np.int64)
-        self._key_places = np.concatenate((self._key_places, place))
 
     def _look_again(self) -> None:
         """Take what librdkafka put into the queue without waking anybody."""
@@ -162,22 +138,30 @@ class DirectProducer:
     def _take(self, event: int) -> None:  # hot path
         kind = rdkafka.event_type(event)
         if kind == rdkafka.EVENT_DELIVERY:
-            count = rdkafka.event_message_count(event)
-            if count < FEW:
-                self._deliver_few(event, count)
-                rdkafka.event_destroy(event)
-                return
-            pointers = np.empty(count, dtype=np.int64)
-            count = rdkafka.event_messages(event, pointers.ctypes.data, count)
-            self._deliver(rdkafka.messages_at(pointers[:count]))
+            pointers = self._pointers
+            while count := rdkafka.event_messages(event, self._pointers_address, _BATCH):
+                done = 0 if self._batch is None else self._answer(pointers[:count])
+                if done < count:
+                    self._deliver(pointers[done:count].tolist())
         elif kind == rdkafka.EVENT_STATISTICS:
             self._on_statistics(rdkafka.event_statistics(event).decode())
         rdkafka.event_destroy(event)
 
-    def _deliver_few(self, event: int, count: int) -> None:  # hot path
-        pointers = self._few
-        count = rdkafka.event_messages(event, pointers, count)
-        messages = [rdkafka.Message.from_address(pointers[i]) for i in range(count)]
+    def _answer(self, pointers: rdkafka.Addresses) -> int:  # hot path
+        """Record answers by way of the batch: how many, from the first on."""
+        assert self._batch is not None
+        assert self._on_answers is not None
+        count = len(pointers)
+        if count < FEW:
+            address = self._batch.messages_address
+            for i, pointer in enumerate(pointers.tolist()):
+                ctypes.memmove(address + i * MESSAGE_BYTES, pointer, MESSAGE_BYTES)
+        else:
+            self._messages[:count] = rdkafka.messages_at(pointers)
+        return self._on_answers(count)
+
+    def _deliver(self, pointers: list[int]) -> None:
+        messages = [rdkafka.Message.from_address(pointer) for pointer in pointers]
         errors: list[str | None] = []
         if any(message.error for message in messages):
             errors = [
@@ -188,24 +172,8 @@ class DirectProducer:
                 [message.opaque - 1 for message in messages],
                 errors,
                 [message.partition for message in messages],
+                # without acknowledgements librdkafka counts on from OFFSET_INVALID within a batch
                 [max(message.offset, -1) for message in messages],
-            )
-        )
-
-    def _deliver(self, messages: rdkafka.Messages) -> None:  # hot path
-        seqs = messages["opaque"].astype(np.int64) - 1
-        codes = messages["error"]
-        errors: tuple[str | None, ...] = ()
-        if codes.any():
-            errors = tuple(rdkafka.error_text(code) if code else None for code in codes.tolist())
-        # without acknowledgements librdkafka counts on from OFFSET_INVALID within a batch
-        offsets = np.maximum(messages["offset"], -1)
-        self._on_delivery(
-            Delivery(
-                seqs,
-                errors,
-                messages["partition"].astype(np.int64),
-                offsets,
             )
         )
 
@@ -239,7 +207,6 @@ class DirectConsumer:
         self._pointers = np.zeros(_BATCH, dtype=np.int64)
         self._pointers_address = self._pointers.ctypes.data
         self._held = 0
-        self._records: dict[int, rdkafka.Records] = {}
 
     def ends(self, topic: str, partitions: int) -> list[int]:
         """See `kafka.Consuming`."""
@@ -286,7 +253,7 @@ class DirectConsumer:
         if count < FEW:
             return _few(self._pointers[:count].tolist())
         self._held = count
-        return HeldBatch(self._pointers[:count], self._records)
+        return HeldBatch(self._pointers[:count])
 
     def _let_go(self) -> None:  # hot path
         """Give the messages back that were taken before."""
@@ -325,54 +292,64 @@ def _few(pointers: list[int]) -> Batch:  # hot path
         texts.append(text)
     for pointer in pointers:
         rdkafka.message_destroy(pointer)
-    return Batch(partitions, offsets, texts=texts, errors=errors)
+    return Batch(partitions, offsets, texts, errors)
 
 
 class HeldBatch:
     """A `kafka.Arrived` that lies in librdkafka's memory: what nobody asks for is not copied."""
 
-    def __init__(self, pointers: rdkafka.Addresses, records: dict[int, rdkafka.Records]) -> None:
+    def __init__(self, pointers: rdkafka.Addresses) -> None:
+        self._pointers = pointers
         self._messages = rdkafka.messages_at(pointers)
-        self._records = records
-        self.partitions = self._messages["partition"]
-        self.offsets = self._messages["offset"]
-        self._are_whole = not self._messages["error"].any()
-        self.errors: list[str] = [] if self._are_whole else self._read_errors()
+        self.errors: list[str] = []
+        if self._messages["error"].any():
+            self.errors = self._read_errors()
 
     def __len__(self) -> int:
         return len(self._messages)
 
-    def values(self) -> list[bytes | None]:
+    @property
+    def partitions(self) -> list[int]:
         """See `kafka.Arrived`."""
-        return [
-            ctypes.string_at(address, size) if address and not code else None
-            for code, address, size in self._parts()
-        ]
+        partitions: list[int] = self._messages["partition"].tolist()
+        return partitions
 
-    def ends(self, chars: int) -> Chars | None:  # hot path
+    @property
+    def offsets(self) -> list[int]:
         """See `kafka.Arrived`."""
-        addresses = self._messages["payload"].astype(np.int64)
-        sizes = self._messages["payload_bytes"].astype(np.int64)
-        if not self._are_whole or int(sizes.min()) < chars or not addresses.all():
+        offsets: list[int] = self._messages["offset"].tolist()
+        return offsets
+
+    def value(self, i: int) -> bytes | None:
+        """See `kafka.Arrived`."""
+        message = self._messages[i]
+        if message["error"] or not message["payload"]:
             return None
-        records = self._records.get(chars)
-        if records is None:
-            records = self._records[chars] = rdkafka.Records(chars)
-        return records.copy(addresses + sizes - chars).view(np.uint8).reshape(-1, chars)
+        return ctypes.string_at(int(message["payload"]), int(message["payload_bytes"]))
 
-    def _parts(self) -> Iterator[tuple[int, int, int]]:
-        """Error code, address and size of each."""
-        messages = self._messages
-        return zip(
-            messages["error"].tolist(),
-            messages["payload"].tolist(),
-            messages["payload_bytes"].tolist(),
-            strict=True,
-        )
+    def load(self, batch: ConsumerBatch) -> int:  # hot path
+        """See `kafka.Arrived`."""
+        count = len(self._messages)
+        batch.messages[: count * MESSAGE_BYTES] = self._messages.data.cast("B")
+        found = batch.find_ends(count)
+        addresses = np.frombuffer(batch.addresses, np.int64, found)
+        ends = _ends(batch.end_chars).copy(addresses)
+        batch.ends[: found * batch.end_chars] = ends.data.cast("B")
+        return found
 
     def _read_errors(self) -> list[str]:
         return [
             _told(code, ctypes.string_at(address, size) if address else None)
-            for code, address, size in self._parts()
+            for code, address, size in zip(
+                self._messages["error"].tolist(),
+                self._messages["payload"].tolist(),
+                self._messages["payload_bytes"].tolist(),
+                strict=True,
+            )
             if code
         ]
+
+
+@functools.cache
+def _ends(chars: int) -> rdkafka.Records:
+    return rdkafka.Records(chars)

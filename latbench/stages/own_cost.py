@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import os
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Final
-
-import numpy as np
 
 from latbench.clock import monotonic_ns
 from latbench.recording import COLUMNS, GENERATOR
 from latbench.ring import RingWriter, create_memory
+from latbench.stages.framing import header_of
 from latbench.stages.kafka import Batch, Delivery, OnDelivery
 from latbench.tick import sent_suffix_format, splice_relayed
-from latbench.tickmatrix import Chars, Ints
 
 _ROUNDS: Final = 15
 _CALLS: Final = 40
@@ -61,6 +59,11 @@ def sent_message(run_id: str, seq: int = 0) -> bytes:
     return DOCUMENT[:-1] + sent_suffix_format(run_id) % (seq, now_ns, now_ns)
 
 
+def framed(message: bytes) -> bytes:
+    """A message of more than 125 characters as a frame, with a mask that changes nothing."""
+    return header_of(len(message)) + bytes(4) + message
+
+
 def of_generator(run_id: str) -> int:
     """What the generator does with a tick but make and send it, in ns."""
     ring, suffix, document = scratch_ring(GENERATOR), sent_suffix_format(run_id), DOCUMENT[:-1]
@@ -85,14 +88,9 @@ class NullProducer:
         del value, key
         self._on_delivery(Delivery([seq], (), [0], [0]))
 
-    def produce_rows(
-        self, values: Chars, keys: Sequence[str], seqs: Ints
-    ) -> tuple[int, list[tuple[int, str]]]:
-        """Acknowledge some."""
-        del values, keys
-        zeros = np.zeros(len(seqs), dtype=np.int64)
-        self._on_delivery(Delivery(seqs, (), zeros, zeros))
-        return len(seqs), []
+    def produce_batch(self, count: int) -> tuple[int, list[tuple[int, str]]]:
+        """Take some; who has the batch has their answers, too."""
+        return count, []
 
     async def close(self) -> None:
         """Nothing is left."""
@@ -106,7 +104,7 @@ def relayed_messages(run_id: str) -> Iterator[Batch]:
             Batch(
                 [0],
                 [0],
-                texts=[splice_relayed(sent_message(run_id, seq), now_ns, now_ns, now_ns)],
+                [splice_relayed(sent_message(run_id, seq), now_ns, now_ns, now_ns)],
             )
             for seq in range(_ROUNDS * _CALLS)
         ]

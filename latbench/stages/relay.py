@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import socket
 import sys
 from collections import deque
@@ -15,10 +16,9 @@ from collections.abc import Sequence
 from typing import Final
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 import uvloop
 
+from latbench.batch.ticks import WAITING, RelayBatch
 from latbench.client_statistics import producer_row
 from latbench.clock import monotonic_ns
 from latbench.control import Done, Ready, Said
@@ -29,21 +29,21 @@ from latbench.ring import RingWriter
 from latbench.stages import own_cost
 from latbench.stages.kafka import (
     NO_SEQ,
+    BatchProducing,
     Delivery,
     Producing,
     QueueFullError,
     RefusedError,
+    open_batch_producer,
     open_producer,
 )
 from latbench.stages.supervised import Supervisor
 from latbench.stages.websocket import Server, serve, set_nodelay
 from latbench.tick import SentTick, Stamps, decode_sent, splice_relayed
-from latbench.tickmatrix import Chars, Ints, StampReader, SymbolReader, rows_of, sent_end, splice
+from latbench.tickmatrix import StampReader, read_symbol_at_front, sent_end
 
 _RETRY_S: Final = 0.001
 _ERRORS_SHOWN: Final = 3
-BULK_FROM: Final = 24
-"""So many messages at once are quicker handled as a matrix (120 µs and 0.8 µs each, not 6)."""
 _MIN_QUEUE_MESSAGES: Final = 1_000_000
 
 
@@ -61,17 +61,18 @@ async def _relay(plan: RelayPlan, supervisor: Supervisor, rings: dict[str, RingW
 
     listener = _listen(plan.host, plan.port)
     own_cost_ns = _own_cost_ns(plan, supervisor)
-    acks = Acknowledgements(rings[ACKS], supervisor, queue_messages=_queue_messages(plan))
-    producer = open_producer(
-        plan.kafka_client,
-        plan.producer,
-        plan.topic,
-        plan.partitions,
-        acks.on_delivery,
-        on_statistics,
-    )
-    forwarder = Forwarder(plan.run_id, producer, rings[RELAY], acks, supervisor)
-    server = await serve(plan.ws_engine, listener, forwarder.on_messages, forwarder.on_rows)
+    queue_messages = _queue_messages(plan)
+    batch = _open_batch(plan) if queue_messages <= WAITING // 2 else None
+    acks = Acknowledgements(rings[ACKS], supervisor, queue_messages=queue_messages, batch=batch)
+    to_topic = plan.producer, plan.topic, plan.partitions, acks.on_delivery, on_statistics
+    if batch is None:
+        producer = open_producer(plan.kafka_client, *to_topic)
+        forwarder = Forwarder(plan.run_id, producer, rings[RELAY], acks, supervisor)
+    else:
+        bulk = open_batch_producer(*to_topic, batch, acks.on_answers)
+        producer = bulk
+        forwarder = Forwarder(plan.run_id, bulk, rings[RELAY], acks, supervisor, batch, bulk)
+    server = await serve(plan.ws_engine, listener, forwarder.on_messages, batch, forwarder.on_texts)
     forwarder.attach(server)
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
@@ -87,6 +88,13 @@ async def _relay(plan: RelayPlan, supervisor: Supervisor, rings: dict[str, RingW
     await server.close()
     await producer.close()
     supervisor.send(Done())
+
+
+def _open_batch(plan: RelayPlan) -> RelayBatch | None:
+    """What handles many ticks at once, where all that they pass through can do so."""
+    if not plan.compiled or plan.kafka_client != "librdkafka" or plan.ws_engine != "picows":
+        return None
+    return RelayBatch(plan.run_id, plan.partitions or 0)
 
 
 def _queue_messages(plan: RelayPlan) -> int:
@@ -122,74 +130,52 @@ def _listen(host: str, port: int) -> socket.socket:
 class Acknowledgements:
     """The broker's answers."""
 
-    def __init__(self, ring: RingWriter, supervisor: Supervisor, *, queue_messages: int) -> None:
+    def __init__(
+        self,
+        ring: RingWriter,
+        supervisor: Supervisor,
+        *,
+        queue_messages: int,
+        batch: RelayBatch | None = None,
+    ) -> None:
         self._supervisor = supervisor
         self._ring = ring
         self._counters = ring.counters
         self._errors_shown = 0
+        self._batch = batch
         # of each tick that waits for its answer, at its seq modulo a power of two
-        self._mask = (1 << (queue_messages - 1).bit_length() + 1) - 1
-        self.relay_out_ns = np.zeros(self._mask + 1, dtype=np.int64)
+        places = WAITING if batch else 1 << (queue_messages - 1).bit_length() + 1
+        self._mask = places - 1
+        waiting = batch.waiting if batch else memoryview(bytearray(8 * places)).cast("q")
+        self.relay_out_ns = waiting
 
     def expect(self, seq: int, relay_out_ns: int) -> None:  # hot path
         """A tick is about to be handed over."""
         self.relay_out_ns[seq & self._mask] = relay_out_ns
 
-    def expect_many(self, seqs: Ints, relay_out_ns: int) -> None:  # hot path
-        """Some ticks are."""
-        self.relay_out_ns[seqs & self._mask] = relay_out_ns
+    def on_answers(self, count: int) -> int:  # hot path
+        """Record the answers that are the batch's messages now; how many, from the first on."""
+        assert self._batch is not None
+        done = self._batch.answer(count, monotonic_ns())
+        self._ring.push_packed(self._batch.rows, done)
+        return done
 
-    def on_delivery(self, answers: Delivery) -> None:  # hot path
+    def on_delivery(self, answers: Delivery) -> None:
         """Record the answers to some messages."""
         acked_ns = monotonic_ns()
-        if isinstance(answers.seqs, list):
-            for i, seq in enumerate(answers.seqs):
-                error = answers.errors[i] if answers.errors else None
-                offset = int(answers.offsets[i])
-                self._record(seq, error, int(answers.partitions[i]), offset, acked_ns)
-            return
-        seqs = answers.seqs
-        partitions, offsets = np.asarray(answers.partitions), np.asarray(answers.offsets)
-        if answers.errors or int(seqs.min()) < 0 or int(offsets.min()) < 0:
-            wanted = self._set_aside(seqs, answers.errors, offsets)
-            seqs, partitions, offsets = seqs[wanted], partitions[wanted], offsets[wanted]
-        rows = np.empty((len(seqs), 5), dtype=np.int64)
-        rows[:, 0] = seqs
-        rows[:, 1] = self.relay_out_ns[seqs & self._mask]
-        rows[:, 2] = acked_ns
-        rows[:, 3] = partitions
-        rows[:, 4] = offsets
-        self._ring.push_rows(rows)
-
-    def _record(  # hot path
-        self, seq: int, error: str | None, partition: int, offset: int, acked_ns: int
-    ) -> None:
-        if seq == NO_SEQ:
-            return
-        if error is not None:
-            self._give_up(seq, error)
-        elif offset < 0:
-            self._counters[AckCounter.UNANSWERED] += 1
-        else:
-            relay_out_ns = int(self.relay_out_ns[seq & self._mask])
-            self._ring.push(seq, relay_out_ns, acked_ns, partition, offset)
-
-    def _set_aside(
-        self, seqs: Ints, errors: Sequence[str | None], offsets: Ints
-    ) -> npt.NDArray[np.bool_]:
-        """Which answers are to be recorded; the others are counted here."""
-        ours = seqs != NO_SEQ
-        delivered = np.ones(len(ours), dtype=bool)
-        for i, error in enumerate(errors):
+        errors = answers.errors or itertools.repeat(None)
+        for seq, error, partition, offset in zip(
+            answers.seqs, errors, answers.partitions, answers.offsets, strict=False
+        ):
+            if seq == NO_SEQ:
+                continue
             if error is not None:
-                delivered[i] = False
-                if ours[i]:
-                    self._give_up(int(seqs[i]), error)
-        answered = offsets >= 0
-        wanted: npt.NDArray[np.bool_] = ours & delivered
-        self._counters[AckCounter.UNANSWERED] += int(np.count_nonzero(wanted & ~answered))
-        wanted &= answered
-        return wanted
+                self._give_up(seq, error)
+            elif offset < 0:
+                self._counters[AckCounter.UNANSWERED] += 1
+            else:
+                relay_out_ns = self.relay_out_ns[seq & self._mask]
+                self._ring.push(seq, relay_out_ns, acked_ns, partition, offset)
 
     def _give_up(self, seq: int, error: str) -> None:
         self._counters[AckCounter.DELIVERY_ERRORS] += 1
@@ -200,7 +186,10 @@ class Acknowledgements:
 
 
 class Forwarder:
-    """From WebSocket messages to the producer's queue."""
+    """From WebSocket messages to the producer's queue.
+
+    `batch`, `bulk`: what reads messages and takes them where they come as the batch's texts.
+    """
 
     def __init__(
         self,
@@ -209,11 +198,14 @@ class Forwarder:
         ring: RingWriter,
         acks: Acknowledgements,
         supervisor: Supervisor,
+        batch: RelayBatch | None = None,
+        bulk: BatchProducing | None = None,
     ) -> None:
         self._run_id = run_id
         self._stamps = StampReader(sent_end(run_id))
-        self._symbols = SymbolReader()
         self._producer = producer
+        self._batch = batch
+        self._bulk = bulk
         self._ring = ring
         self._counters = ring.counters
         self._acks = acks
@@ -227,22 +219,8 @@ class Forwarder:
         """The server whose reading is stopped under back-pressure."""
         self._server = server
 
-    def on_messages(self, relay_in_ns: int, messages: list[bytes]) -> None:  # hot path
+    def on_messages(self, relay_in_ns: int, messages: Sequence[bytes]) -> None:
         """Take what a socket had, all of it arrived at `relay_in_ns`."""
-        if len(messages) >= BULK_FROM:
-            rows = rows_of(messages)
-            if rows is not None:
-                self.on_rows(relay_in_ns, rows)
-                return
-        self._forward_each(relay_in_ns, messages)
-
-    def on_rows(self, relay_in_ns: int, rows: Chars) -> None:  # hot path
-        """The same of messages of one length, n × length."""
-        taken = 0 if self._waiting else self._forward_rows(rows, relay_in_ns)
-        if taken < len(rows):
-            self._forward_each(relay_in_ns, [row.tobytes() for row in rows[taken:]])
-
-    def _forward_each(self, relay_in_ns: int, messages: Sequence[bytes]) -> None:  # hot path
         for message in messages:
             try:
                 tick = decode_sent(message)
@@ -255,9 +233,31 @@ class Forwarder:
             if self._waiting or not self._forward(message, tick, relay_in_ns):
                 self._wait_with(message, tick, relay_in_ns)
 
+    def on_texts(self, relay_in_ns: int, count: int) -> None:  # hot path
+        """The same of so many that are the batch's texts now."""
+        batch, bulk = self._batch, self._bulk
+        assert batch is not None
+        assert bulk is not None
+        first = 0
+        while first < count and not self._waiting:
+            done = batch.relay(first, count, relay_in_ns, monotonic_ns())
+            if done:
+                taken, refused = bulk.produce_batch(done)
+                self._ring.push_packed(batch.rows, taken)
+                for i, why in refused:
+                    self._refuse(batch.seq_of(i), batch.value_bytes(i), why)
+                first += taken
+                if taken == done:
+                    continue
+            # one that is no such tick, or finds the queue full
+            self.on_messages(relay_in_ns, batch.texts(first, first + 1))
+            first += 1
+        if first < count:
+            self.on_messages(relay_in_ns, batch.texts(first, count))
+
     def _read_ends(self, message: bytes) -> SentTick | None:
         """A tick of this run whose document is no JSON: known by where it has its stamps."""
-        symbol, stamps = SymbolReader.read_one(message), self._stamps.read_one(message)
+        symbol, stamps = read_symbol_at_front(message), self._stamps.read_one(message)
         if symbol is None or stamps is None:
             return None
         return SentTick(Stamps(self._run_id, *stamps), symbol)
@@ -282,28 +282,6 @@ class Forwarder:
             self._ring.push(seq, relay_in_ns, relay_out_ns)
         # a broadcast to subscribers goes here: after the producer has the tick
         return True
-
-    def _forward_rows(self, rows: Chars, relay_in_ns: int) -> int:  # hot path
-        """Produce ticks of this run all at once; how many, from the first on, are done with."""
-        stamps = self._stamps.read(rows)
-        keys = None if stamps is None else self._symbols.read(rows)
-        if stamps is None or keys is None:
-            return 0
-        seqs, sent_ns = stamps[:, 0], stamps[:, 2]
-        relay_out_ns = monotonic_ns()
-        values = splice(rows, sent_ns, relay_in_ns, relay_out_ns)
-        if values is None:
-            return 0
-        self._acks.expect_many(seqs, relay_out_ns)
-        taken, refused = self._producer.produce_rows(values, keys, seqs)
-        for i, why in refused:
-            self._refuse(int(seqs[i]), values.shape[1], why)
-        recorded = np.empty((taken, 3), dtype=np.int64)
-        recorded[:, 0] = seqs[:taken]
-        recorded[:, 1] = relay_in_ns
-        recorded[:, 2] = relay_out_ns
-        self._ring.push_rows(recorded)
-        return taken
 
     def _refuse(self, seq: int, size_bytes: int, why: str) -> None:
         """The producer won't ever take this one (larger than `message.max.bytes`, for one)."""
@@ -335,9 +313,22 @@ class Forwarder:
 
 def _own_cost_ns(plan: RelayPlan, supervisor: Supervisor) -> int:
     """What the relay does with a tick but hand it to a producer and a socket, in ns."""
-    acks = Acknowledgements(own_cost.scratch_ring(ACKS), supervisor, queue_messages=1024)
+    batch = _open_batch(plan)
+    queue_messages = 1024
+    acks = Acknowledgements(
+        own_cost.scratch_ring(ACKS), supervisor, queue_messages=queue_messages, batch=batch
+    )
     producer = own_cost.NullProducer(acks.on_delivery)
     ring = own_cost.scratch_ring(RELAY)
-    forwarder = Forwarder(plan.run_id, producer, ring, acks, supervisor)
+    forwarder = Forwarder(plan.run_id, producer, ring, acks, supervisor, batch, producer)
     message = own_cost.sent_message(plan.run_id)
-    return own_cost.time_per_call(lambda: forwarder.on_messages(monotonic_ns(), [message]))
+    if batch is None:
+        return own_cost.time_per_call(lambda: forwarder.on_messages(monotonic_ns(), [message]))
+    frame = own_cost.framed(message)
+    batch.frames[: len(frame)] = frame
+
+    def take_one() -> None:
+        forwarder.on_texts(monotonic_ns(), batch.take_frames(0, len(frame), 1))
+        acks.on_answers(1)
+
+    return own_cost.time_per_call(take_one)

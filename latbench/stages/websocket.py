@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from latbench.tickmatrix import Chars
+from latbench.batch.ticks import RelayBatch
 
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 """The largest message taken; order book snapshots of a busy exchange reach a few megabytes."""
@@ -20,9 +20,8 @@ OnMessages = Callable[[int, list[bytes]], None]
 """Takes the messages that were in the socket together, and the monotonic moment (ns) at which the
 first of them was taken up: all had arrived by then."""
 
-
-OnRows = Callable[[int, Chars], None]
-"""The same of messages of one length, n × length."""
+OnTexts = Callable[[int, int], None]
+"""The same of so many messages that are the batch's texts now."""
 
 
 class Link(Protocol):
@@ -79,16 +78,21 @@ async def connect(engine: str, url: str) -> Link:
 
 
 async def serve(
-    engine: str, listener: socket.socket, on_messages: OnMessages, on_rows: OnRows
+    engine: str,
+    listener: socket.socket,
+    on_messages: OnMessages,
+    batch: RelayBatch | None = None,
+    on_texts: OnTexts | None = None,
 ) -> Server:
     """Serve `listener` with the named library.
 
-    `on_messages` is called for whole messages, `on_rows` (with picows) for many of one length.
+    `on_messages` is called for whole messages, `on_texts` for those that came by way of `batch`
+    (with picows only).
     """
     if engine == "picows":
         from latbench.stages import websocket_picows  # noqa: PLC0415
 
-        return await websocket_picows.serve(listener, on_messages, on_rows)
+        return await websocket_picows.serve(listener, on_messages, batch, on_texts)
     from latbench.stages import websocket_websockets  # noqa: PLC0415
 
     return await websocket_websockets.serve(listener, on_messages)

@@ -18,9 +18,10 @@ from picows import (
     ws_create_server,
 )
 
+from latbench.batch.ticks import RelayBatch
 from latbench.clock import monotonic_ns
 from latbench.stages.bulk_frames import BulkReader
-from latbench.stages.websocket import MAX_MESSAGE_BYTES, OnMessages, OnRows
+from latbench.stages.websocket import MAX_MESSAGE_BYTES, OnMessages, OnTexts
 
 _DRAIN_POLL_S = 0.001
 _CLOSE_TIMEOUT_S = 5.0
@@ -91,7 +92,13 @@ class _ServerListener(WSListener):
     would fill this process's memory.
     """
 
-    def __init__(self, server: PicowsServer, on_messages: OnMessages, on_rows: OnRows) -> None:
+    def __init__(
+        self,
+        server: PicowsServer,
+        on_messages: OnMessages,
+        batch: RelayBatch | None,
+        on_texts: OnTexts | None,
+    ) -> None:
         super().__init__()
         self._server = server
         self._on_messages = on_messages
@@ -100,8 +107,10 @@ class _ServerListener(WSListener):
         self._fragments: list[bytes] = []
         self._fragments_bytes = 0
         self._transport: WSTransport | None = None
-        self._reads_in_bulk = False
-        self.take_rows = on_rows
+        self._batch = batch
+        """Until it reads by way of that."""
+        if on_texts is not None:
+            self.take_texts = on_texts
         self.clogged = False
 
     def on_ws_connected(self, transport: WSTransport) -> None:
@@ -137,17 +146,17 @@ class _ServerListener(WSListener):
             transport.disconnect()
         if frame.last_in_buffer or len(gathered) >= _MOST_AT_ONCE:
             self._hand_over()
-            if not self._reads_in_bulk and frame.last_in_buffer and not frame.tail_size:
-                self._read_in_bulk(transport.underlying_transport)
+            if self._batch is not None and frame.last_in_buffer and not frame.tail_size:
+                self._read_in_bulk(transport.underlying_transport, self._batch)
 
-    def _read_in_bulk(self, transport: asyncio.Transport) -> None:
+    def _read_in_bulk(self, transport: asyncio.Transport, batch: RelayBatch) -> None:
         """From here on, where picows has read all that came and no part of a frame is left in it.
 
         Not from the handshake on: a client may send frames right behind its request.
         """
         library = cast("BulkReader", transport.get_protocol())
-        transport.set_protocol(BulkReader(library, self))
-        self._reads_in_bulk = True
+        transport.set_protocol(BulkReader(library, self, batch))
+        self._batch = None
 
     @property
     def within_message(self) -> bool:
@@ -223,11 +232,15 @@ class PicowsServer:
                 transport.underlying_transport.resume_reading()
 
     async def start(
-        self, listener: socket.socket, on_messages: OnMessages, on_rows: OnRows
+        self,
+        listener: socket.socket,
+        on_messages: OnMessages,
+        batch: RelayBatch | None,
+        on_texts: OnTexts | None,
     ) -> None:
         """Begin to accept."""
         self._server = await ws_create_server(
-            lambda _request: _ServerListener(self, on_messages, on_rows),
+            lambda _request: _ServerListener(self, on_messages, batch, on_texts),
             sock=listener,
             max_frame_size=MAX_MESSAGE_BYTES,
             read_buffer_init_size=_READ_BUFFER_BYTES,
@@ -244,8 +257,13 @@ class PicowsServer:
             transport.disconnect()
 
 
-async def serve(listener: socket.socket, on_messages: OnMessages, on_rows: OnRows) -> PicowsServer:
+async def serve(
+    listener: socket.socket,
+    on_messages: OnMessages,
+    batch: RelayBatch | None,
+    on_texts: OnTexts | None,
+) -> PicowsServer:
     """Serve `listener`."""
     server = PicowsServer(listener)
-    await server.start(listener, on_messages, on_rows)
+    await server.start(listener, on_messages, batch, on_texts)
     return server
