@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import itertools
 import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
-from unittest import mock
 
-import numpy as np
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from latbench.batch.ticks import MOST, PARTITIONS, SEEN, ConsumerBatch
+from latbench.plan import ConsumerPlan
 from latbench.recording import CONSUMER, ConsumerCounter
 from latbench.stages import consumer
 from latbench.stages.consumer import Recorder
 from latbench.stages.kafka import Batch
 from latbench.tick import sent_suffix_format, splice_relayed
-from latbench.tickmatrix import Chars
+from tests.messages import Content, MadeMessages
 from tests.stages import RUN_ID, ListeningSupervisor, TwoEndedRing
 
-ROUND = consumer._SEEN_TICKS
+both_ways = pytest.mark.parametrize("compiled", [False, True], ids=["plain", "compiled"])
+ERROR_CODE = -187
+"""`RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN`"""
 
 
 class Record(NamedTuple):
@@ -38,8 +43,20 @@ def batch_of(records: Sequence[Record]) -> Batch:
     return Batch(
         [record.partition for record in records],
         [record.offset for record in records],
-        texts=[record.value for record in records],
-        errors=[record.error for record in records if record.error is not None],
+        [record.value for record in records],
+        [record.error for record in records if record.error is not None],
+    )
+
+
+def messages_of(records: Sequence[Record]) -> MadeMessages:
+    """The same as librdkafka has them; an error's words are its value."""
+    return MadeMessages(
+        [
+            Content(record.value, None, record.partition, record.offset)
+            if record.error is None
+            else Content(record.error.encode(), error=ERROR_CODE)
+            for record in records
+        ]
     )
 
 
@@ -56,21 +73,39 @@ def tick(seq: int, **stamps: Any) -> bytes:
     return json.dumps({"symbol": "TCS", "latbench": member | stamps, "latency_t1": 0.1}).encode()
 
 
+def relayed(seq: int, run: str = RUN_ID, document: bytes = b'{"symbol":"TCS"') -> bytes:
+    """A relay's message, whose numbers have their places."""
+    message = document + sent_suffix_format(run) % (seq, 100, 110)
+    return splice_relayed(message, 110, 130, 135)
+
+
 class Bench:
     """A recorder and all around it."""
 
-    def __init__(self, rows: int = 1 << 14) -> None:
+    def __init__(self, rows: int = 1 << 14, *, compiled: bool = False) -> None:
         self.ring = TwoEndedRing(CONSUMER, rows)
         self.supervisor = ListeningSupervisor()
-        self.recorder = Recorder(RUN_ID, self.ring.writer, self.supervisor.as_supervisor())
+        self.batch = ConsumerBatch(RUN_ID) if compiled else None
+        self.recorder = Recorder(
+            RUN_ID, self.ring.writer, self.supervisor.as_supervisor(), self.batch
+        )
+
+    def take_together(self, records: Sequence[Record], consumed_ns: int = 150) -> None:
+        """All of them at once: in librdkafka's memory where there is a batch."""
+        if self.batch is None:
+            self.recorder.take(batch_of(records), consumed_ns)
+        else:
+            made = messages_of(records)
+            self.recorder.take(made.held(), consumed_ns)
 
     def take(self, *records: Record) -> None:
         """One by one."""
         for record in records:
-            self.recorder.take(batch_of([record]), 150)
+            self.take_together([record])
 
     def take_ticks(self, *numbers: int, partition: int = 0) -> None:
-        self.take(*(Record(tick(seq), partition) for seq in numbers))
+        value = tick if self.batch is None else relayed
+        self.take(*(Record(value(seq), partition) for seq in numbers))
 
     def recorded(self) -> list[int]:
         return [row["seq"] for row in self.ring.rows()]
@@ -81,8 +116,9 @@ class Bench:
         return {name: count for name, count in counts.items() if count}
 
 
-def test_a_tick_is_one_row_of_its_stamps_and_its_place() -> None:
-    bench = Bench()
+@both_ways
+def test_a_tick_is_one_row_of_its_stamps_and_its_place(compiled: bool) -> None:
+    bench = Bench(compiled=compiled)
     bench.take(Record(tick(5), 3, 41))
     assert bench.ring.rows() == [
         {
@@ -99,43 +135,51 @@ def test_a_tick_is_one_row_of_its_stamps_and_its_place() -> None:
     assert not bench.counted()
 
 
-def test_a_tick_that_comes_again_is_a_duplicate_and_no_second_row() -> None:
-    bench = Bench()
+@both_ways
+def test_a_tick_that_comes_again_is_a_duplicate_and_no_second_row(compiled: bool) -> None:
+    bench = Bench(compiled=compiled)
     bench.take_ticks(0, 1, 1, 2, 0, 1)
     assert bench.recorded() == [0, 1, 2]
     assert bench.counted() == {"DUPLICATES": 3}
 
 
-@pytest.mark.parametrize("later", [1, 1000, ROUND // 2, ROUND - 1])
-def test_a_duplicate_is_known_as_one_millions_of_ticks_later(later: int) -> None:
-    bench = Bench()
+@pytest.mark.parametrize("later", [1, 1000, SEEN // 2, SEEN - 1])
+@both_ways
+def test_a_duplicate_is_known_as_one_millions_of_ticks_later(later: int, compiled: bool) -> None:
+    bench = Bench(compiled=compiled)
     bench.take_ticks(0, later, 0, later)
     assert bench.recorded() == [0, later]
     assert bench.counted() == {"DUPLICATES": 2}
 
 
-@pytest.mark.parametrize("earlier", [ROUND, 3 * ROUND, 254 * ROUND])
-def test_a_tick_that_is_millions_of_ticks_late_is_no_duplicate(earlier: int) -> None:
+@pytest.mark.parametrize("earlier", [SEEN, 3 * SEEN, 254 * SEEN])
+@both_ways
+def test_a_tick_that_is_millions_of_ticks_late_is_no_duplicate(
+    earlier: int, compiled: bool
+) -> None:
     """Its partition stood still, for one: at 200,000/s that is 20 s."""
-    bench = Bench()
+    bench = Bench(compiled=compiled)
     bench.take_ticks(earlier + 5, 5)
     assert bench.recorded() == [earlier + 5, 5]
     assert bench.counted() == {"REORDERED": 1}
 
 
-def test_no_tick_of_a_billion_is_taken_for_one_that_shares_its_place() -> None:
-    bench = Bench()
-    numbers = [17 + turn * ROUND for turn in range(600)]
+@both_ways
+def test_no_tick_of_a_billion_is_taken_for_one_that_shares_its_place(compiled: bool) -> None:
+    bench = Bench(compiled=compiled)
+    numbers = [17 + turn * SEEN for turn in range(600)]
     bench.take_ticks(*numbers)
     assert bench.recorded() == numbers
     assert not bench.counted()
 
 
-@given(st.permutations(range(24)), st.lists(st.integers(0, 2), min_size=24, max_size=24))
+@given(
+    st.permutations(range(24)), st.lists(st.integers(0, 2), min_size=24, max_size=24), st.booleans()
+)
 def test_a_tick_after_a_later_one_of_its_partition_is_reordered(
-    order: list[int], partitions: list[int]
+    order: list[int], partitions: list[int], compiled: bool
 ) -> None:
-    bench = BENCH
+    bench = BENCHES[compiled]
     already = bench.ring.count(ConsumerCounter.REORDERED)
     base = next(BASES)  # each example goes on where the last ended
     latest = [-1, -1, -1]
@@ -149,13 +193,14 @@ def test_a_tick_after_a_later_one_of_its_partition_is_reordered(
     assert bench.ring.count(ConsumerCounter.REORDERED) - already == expected
 
 
-BENCH = Bench()
-"""One for all examples: its memory takes 10 ms to map."""
+BENCHES = {compiled: Bench(compiled=compiled) for compiled in (False, True)}
+"""For all examples: their memory takes 10 ms to map."""
 BASES = itertools.count(0, 24)
 
 
-def test_a_duplicate_is_not_reordered_besides() -> None:
-    bench = Bench()
+@both_ways
+def test_a_duplicate_is_not_reordered_besides(compiled: bool) -> None:
+    bench = Bench(compiled=compiled)
     bench.take_ticks(4, 5, 4)
     assert bench.counted() == {"DUPLICATES": 1}
 
@@ -180,8 +225,11 @@ NO_TICKS = {
 
 
 @pytest.mark.parametrize("name", NO_TICKS)
-def test_a_message_that_is_no_tick_of_this_run_is_counted_as_unknown(name: str) -> None:
-    bench = Bench()
+@both_ways
+def test_a_message_that_is_no_tick_of_this_run_is_counted_as_unknown(
+    name: str, compiled: bool
+) -> None:
+    bench = Bench(compiled=compiled)
     bench.take(Record(NO_TICKS[name]))
     assert bench.counted() == {"UNKNOWN": 1}
     assert bench.recorded() == []
@@ -189,17 +237,21 @@ def test_a_message_that_is_no_tick_of_this_run_is_counted_as_unknown(name: str) 
     assert bench.recorded() == [0, 1]
 
 
-@given(st.binary(max_size=200) | st.binary(max_size=20).map(lambda junk: tick(1)[:-1] + junk))
-def test_no_junk_ends_the_consumer(junk: bytes) -> None:
-    BENCH.take(Record(junk))
-    BENCH.ring.rows()
+@given(
+    st.binary(max_size=200) | st.binary(max_size=20).map(lambda junk: tick(1)[:-1] + junk),
+    st.booleans(),
+)
+def test_no_junk_ends_the_consumer(junk: bytes, compiled: bool) -> None:
+    BENCHES[compiled].take(Record(junk))
+    BENCHES[compiled].ring.rows()
 
 
 DOWN = "1/1 brokers are down"
 
 
-def test_errors_of_the_client_are_counted_and_the_first_are_told() -> None:
-    bench = Bench()
+@both_ways
+def test_errors_of_the_client_are_counted_and_the_first_are_told(compiled: bool) -> None:
+    bench = Bench(compiled=compiled)
     bench.take(*[Record(None, error=DOWN)] * 5)
     bench.take_ticks(0)
     assert bench.counted() == {"ERRORS": 5}
@@ -210,37 +262,21 @@ def test_errors_of_the_client_are_counted_and_the_first_are_told() -> None:
 # --- many at once -----------------------------------------------------------------------------
 
 
-def relayed(seq: int, run: str = RUN_ID, document: bytes = b'{"symbol":"TCS"') -> bytes:
-    """A relay's message, whose numbers have their places."""
-    message = document + sent_suffix_format(run) % (seq, 100, 110)
-    return splice_relayed(message, 110, 130, 135)
-
-
-def with_rows(records: Sequence[Record]) -> Batch:
-    """The same with its values as a matrix."""
-    values = [record.value or b"" for record in records]
-    rows: Chars = np.frombuffer(b"".join(values), dtype=np.uint8).reshape(len(values), -1)
-    return Batch(
-        np.array([record.partition for record in records], dtype=np.int32),
-        np.array([record.offset for record in records], dtype=np.int64),
-        rows=rows,
-    )
-
-
-TURN = 32
-"""So many ticks a duplicate is known for, in the tests below."""
 STRANGERS: tuple[Record, ...] = (
     Record(None),
     Record(None, error=DOWN),
     Record(b""),
     Record(b"hello"),
+    Record(b"x" * 400),
     Record(relayed(1, run="0badcafe")),
     Record(relayed(1)[:-1]),
+    Record(relayed(1)[-100:]),
     Record(relayed(1).replace(b'"seq": ', b'"seq":-')),
     Record(relayed(1).replace(b'"seq": ', b'"seq":x')),
+    Record(relayed(1).replace(b'"sent_ns":          ', b'"sent_ns":9999999999')),
 )
 NUMBERS = st.integers(0, 40) | st.sampled_from(
-    [TURN * k + i for k in (2, 254, 255, 256) for i in (0, 5)]
+    [SEEN * k + i for k in (1, 2, 254, 255, 256) for i in (0, 5)]
 )
 TICKS = st.builds(
     lambda seq, partition, value: Record(value(seq), partition),
@@ -252,6 +288,9 @@ TICKS = st.builds(
             tick,
             lambda seq: relayed(seq, document=b'{"symbol":"NIFTY"'),
             lambda seq: relayed(seq, document=b'{"no JSON'),
+            lambda seq: relayed(seq).replace(b'"seq": ', b'"seq":0'),
+            lambda seq: relayed(seq)[: -len("0.000005}")] + b"whatever}",
+            lambda seq: relayed(seq, document=b'{"a":' + b"9" * 700),
         ]
     ),
 )
@@ -259,61 +298,128 @@ RISING = st.builds(
     lambda first, partitions: [
         Record(relayed(first + i), partition) for i, partition in enumerate(partitions)
     ],
-    st.integers(0, 2 * TURN),
+    st.integers(0, 64),
     st.lists(st.integers(0, 2), min_size=1, max_size=20),
 )
 """As nearly always: new ticks, each partition's in order."""
+PARTS = st.lists(RISING | st.lists(TICKS | st.sampled_from(STRANGERS), min_size=1), max_size=6)
 
 
-@given(st.lists(RISING | st.lists(TICKS | st.sampled_from(STRANGERS), min_size=1), max_size=6))
+@given(PARTS, st.sampled_from([128, 16]))
 @settings(max_examples=250)
-def test_many_messages_at_once_give_what_they_give_one_by_one(parts: list[list[Record]]) -> None:
-    together, one_by_one = Bench(128), Bench(128)
+def test_many_messages_at_once_give_what_they_give_one_by_one(
+    parts: list[list[Record]], ring_rows: int
+) -> None:
+    together, one_by_one = Bench(ring_rows, compiled=True), Bench(ring_rows)
+    told, expected = io.StringIO(), io.StringIO()
     place = itertools.count()
-    with (
-        mock.patch.object(consumer, "_SEEN_TICKS", TURN),
-        mock.patch.object(consumer, "BULK_FROM", 2),
-    ):
-        for part in parts:
-            placed = [record._replace(offset=next(place)) for record in part]
-            is_matrix = len({len(record.value or b"") for record in placed}) == 1
-            whole = is_matrix and all(record.value for record in placed)
-            together.recorder.take(with_rows(placed) if whole else batch_of(placed), 150)
+    for part in parts:
+        placed = [record._replace(offset=next(place)) for record in part]
+        with contextlib.redirect_stderr(told):
+            together.take_together(placed)
+        with contextlib.redirect_stderr(expected):
             one_by_one.take(*placed)
-            assert together.ring.rows() == one_by_one.ring.rows()
-            assert together.counted() == one_by_one.counted()
-            assert together.supervisor.said == one_by_one.supervisor.said
-            assert np.array_equal(together.recorder._seen[:TURN], one_by_one.recorder._seen[:TURN])
+        assert together.ring.rows() == one_by_one.ring.rows()
+        assert together.counted() == one_by_one.counted()
+        assert together.ring.writer.header[1] == one_by_one.ring.writer.header[1]
+        assert together.supervisor.said == one_by_one.supervisor.said
+        assert told.getvalue() == expected.getvalue()
+    for name in ("_seen", "_last_of_partition"):
+        first, second = getattr(together.recorder, name), getattr(one_by_one.recorder, name)
+        assert first[:64] == second[:64]
 
 
-@pytest.mark.parametrize("make", [batch_of, with_rows])
-def test_ticks_in_order_do_go_together(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ticks_in_order_do_go_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(Recorder, "_take_one")
-    bench = Bench()
-    for first in (0, 100, 200):
-        records = [Record(relayed(seq), seq % 4, seq // 4) for seq in range(first, first + 100)]
-        bench.recorder.take(make(records), 150)
+    bench = Bench(compiled=True)
+    for first in range(0, 3 * MOST, MOST):
+        together = range(first, first + MOST)
+        bench.take_together([Record(relayed(seq), seq % 4, seq // 4) for seq in together])
     rows = bench.ring.rows()
-    assert [row["seq"] for row in rows] == list(range(300))
+    assert [row["seq"] for row in rows] == list(range(3 * MOST))
     assert all(row["partition"] == row["seq"] % 4 for row in rows)
     assert all(row["offset"] == row["seq"] // 4 for row in rows)
     assert all(row["consumed_ns"] == 150 and row["relay_out_ns"] == 135 for row in rows)
     assert not bench.counted()
 
 
-def test_a_batch_that_comes_again_is_all_duplicates() -> None:
-    bench = Bench()
-    batch = batch_of([Record(relayed(seq)) for seq in range(100)])
-    bench.recorder.take(batch, 150)
-    bench.recorder.take(batch, 160)
+def test_ticks_of_another_layout_of_another_run_or_out_of_order_part_a_batch_and_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench(compiled=True)
+    alone: list[int] = []
+    take_one = Recorder._take_one
+
+    def count(recorder: Recorder, arrived: Batch, i: int, consumed_ns: int) -> None:
+        alone.append(i)
+        take_one(recorder, arrived, i, consumed_ns)
+
+    monkeypatch.setattr(Recorder, "_take_one", count)
+    records = [Record(relayed(seq)) for seq in range(100)]
+    records[10] = Record(tick(10) + b" " * 250)
+    records[20] = Record(relayed(20, run="0badcafe"))
+    records[30], records[31] = records[31], records[30]
+    records[41] = records[40]
+    bench.take_together(records)
+    assert alone == [10, 20]
+    assert bench.counted() == {"UNKNOWN": 1, "REORDERED": 1, "DUPLICATES": 1}
+    assert sorted(bench.recorded()) == [seq for seq in range(100) if seq not in {20, 41}]
+
+
+@both_ways
+@pytest.mark.parametrize("stranger", [Record(None), Record(b"short"), Record(None, error=DOWN)])
+@pytest.mark.parametrize("place", [0, 50, 99])
+def test_a_record_without_an_end_keeps_none_from_being_recorded(
+    stranger: Record, place: int, compiled: bool
+) -> None:
+    bench = Bench(compiled=compiled)
+    records = [Record(relayed(seq), seq % 4, seq) for seq in range(100)]
+    records[place] = stranger
+    bench.take_together(records)
+    rows = bench.ring.rows()
+    assert [row["seq"] for row in rows] == [seq for seq in range(100) if seq != place]
+    assert all((row["partition"], row["offset"]) == (row["seq"] % 4, row["seq"]) for row in rows)
+    assert bench.counted() == {"ERRORS" if stranger.error else "UNKNOWN": 1}
+
+
+@both_ways
+def test_a_batch_that_comes_again_is_all_duplicates(compiled: bool) -> None:
+    bench = Bench(compiled=compiled)
+    records = [Record(relayed(seq)) for seq in range(100)]
+    bench.take_together(records)
+    bench.take_together(records, 160)
     assert bench.recorded() == list(range(100))
     assert bench.counted() == {"DUPLICATES": 100}
 
 
-@pytest.mark.parametrize("make", [batch_of, with_rows])
-def test_a_tick_that_is_in_two_partitions_of_one_batch_counts_once(make: Any) -> None:
-    bench = Bench()
+@both_ways
+def test_a_tick_that_is_in_two_partitions_of_one_batch_counts_once(compiled: bool) -> None:
+    bench = Bench(compiled=compiled)
     # produced again after a broker's silence, say, to a topic that has got more partitions
-    bench.recorder.take(make([Record(relayed(i // 2), i % 2, i // 2) for i in range(100)]), 150)
+    bench.take_together([Record(relayed(i // 2), i % 2, i // 2) for i in range(100)])
     assert bench.recorded() == list(range(50))
     assert bench.counted() == {"DUPLICATES": 50}
+
+
+@both_ways
+@pytest.mark.parametrize("partition", [PARTITIONS - 1, PARTITIONS, 100_000])
+def test_any_partition_that_kafka_has_is_recorded(partition: int, compiled: bool) -> None:
+    bench = Bench(compiled=compiled)
+    bench.take_together([Record(relayed(seq), partition) for seq in (1, 0, 2, 2)])
+    assert bench.recorded() == [1, 0, 2]
+    assert bench.counted() == {"REORDERED": 1, "DUPLICATES": 1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "compiled"),
+    [({}, True), ({"compiled": False}, False), ({"kafka_client": "confluent-kafka"}, False)],
+)
+def test_the_compiled_way_is_taken_where_the_client_hands_over_many(
+    changes: dict[str, Any], compiled: bool
+) -> None:
+    plan = ConsumerPlan(
+        run_id=RUN_ID, kafka_client="librdkafka", topic="ticks", partitions=1, consumer={},
+        compiled=True,
+    )  # fmt: skip
+    batch = consumer._open_batch(msgspec.structs.replace(plan, **changes))
+    assert (batch is not None) == compiled

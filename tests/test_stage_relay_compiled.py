@@ -11,18 +11,21 @@ from typing import Any
 from unittest import mock
 from zlib import crc32
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latbench.batch.ticks import MOST
+from latbench.batch.ticks import MOST, WAITING
 from latbench.clock import monotonic_ns
-from latbench.recording import RelayCounter
+from latbench.control import Done, FromStage, Ready
+from latbench.plan import RelayPlan
+from latbench.recording import RELAY, RINGS_OF_STAGE, RelayCounter
 from latbench.stages import relay
 from latbench.tick import decode_relayed
 from tests.cli import until
 from tests.relaying import CAME_NS, LIMIT_NS, NOW_NS, Bench, FakeProducer, alike, alike_now, sent
-from tests.stages import RUN_ID
+from tests.stages import RUN_ID, ListeningSupervisor, TwoEndedRing
 
 UNLIKE: dict[str, Callable[[int], bytes]] = {
     "another symbol": lambda seq: alike(seq, "NIFTY"),
@@ -243,3 +246,78 @@ def test_while_ticks_wait_many_messages_queue_up_behind_them() -> None:
     assert bench.producer.seqs == list(range(400))
     assert bench.producer.bulks == [100, 100]
     assert [row["seq"] for row in bench.ring.rows()] == list(range(400))
+
+
+# --- where it is taken ------------------------------------------------------------------------
+
+
+class Closing:
+    """A producer or server that is only opened and closed."""
+
+    port = clients = 0
+
+    async def close(self) -> None:
+        """Nothing is left."""
+
+
+class StoppingSupervisor(ListeningSupervisor):
+    """Says stop once the relay is ready."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stop: Callable[[], object] = lambda: None
+
+    def on_stop(self, callback: Callable[[], object]) -> None:
+        self._stop = callback
+
+    def send(self, message: FromStage) -> None:
+        super().send(message)
+        if isinstance(message, Ready):
+            self._stop()
+
+
+@pytest.mark.parametrize(
+    ("changes", "compiled"),
+    [
+        ({}, True),
+        ({"partitions": 4}, True),
+        ({"compiled": False}, False),
+        ({"kafka_client": "confluent-kafka"}, False),
+        ({"ws_engine": "websockets"}, False),
+        ({"producer": {"queue.buffering.max.messages": WAITING // 2}}, True),
+        ({"producer": {"queue.buffering.max.messages": str(WAITING // 2 + 1)}}, False),
+    ],
+)
+def test_the_compiled_way_is_taken_where_all_that_ticks_pass_can_do_so(
+    changes: dict[str, Any], compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: dict[str, tuple[Any, ...]] = {}
+
+    def opening(name: str) -> Callable[..., Closing]:
+        def open_it(*arguments: Any) -> Closing:
+            opened[name] = arguments
+            return Closing()
+
+        return open_it
+
+    async def serve(*arguments: Any) -> Closing:
+        arguments[1].close()  # what listens is the server's from here on
+        return opening("serve")(*arguments)
+
+    monkeypatch.setattr(relay, "open_producer", opening("open_producer"))
+    monkeypatch.setattr(relay, "open_batch_producer", opening("open_batch_producer"))
+    monkeypatch.setattr(relay, "serve", serve)
+    plan = RelayPlan(
+        run_id=RUN_ID, host="127.0.0.1", port=0, ws_engine="picows", kafka_client="librdkafka",
+        topic="ticks", producer={}, compiled=True,
+    )  # fmt: skip
+    supervisor = StoppingSupervisor()
+    rings = {name: TwoEndedRing(name).writer for name in RINGS_OF_STAGE[RELAY]}
+    relay.run(msgspec.structs.replace(plan, **changes), supervisor.as_supervisor(), rings)
+    assert isinstance(supervisor.heard[-1], Done)
+    batch = opened.pop("serve")[3]
+    ((opener, arguments),) = opened.items()
+    assert opener == ("open_batch_producer" if compiled else "open_producer")
+    assert (batch is not None) == compiled
+    if compiled:
+        assert batch in arguments
