@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from latbench.batch.ticks import RelayBatch
 from latbench.clock import NS_PER_MS, NS_PER_S
 from latbench.market import Market
 from latbench.plan import RelayPlan
@@ -20,6 +21,7 @@ from latbench.stages.kafka import Delivery
 from latbench.stages.own_cost import (
     DOCUMENT,
     NullProducer,
+    framed,
     of_generator,
     relayed_messages,
     scratch_ring,
@@ -95,7 +97,7 @@ def test_timed_messages_are_ticks_of_this_run() -> None:
     assert (sent.latbench.run, sent.latbench.seq, sent.symbol) == (RUN_ID, 7, "NIFTY")
     batches = list(relayed_messages(RUN_ID))
     assert {len(batch) for batch in batches} == {1}
-    values = [value for batch in batches for value in batch.values()]
+    values = [batch.value(0) for batch in batches]
     stamps = [decode_relayed(value).latbench for value in values if value is not None]
     # a tick that comes again would be a duplicate, which is another, cheaper way
     assert [each.seq for each in stamps] == list(range(CALLS))
@@ -103,35 +105,42 @@ def test_timed_messages_are_ticks_of_this_run() -> None:
     assert all(each.relay_out_ns >= each.relay_in_ns > 0 for each in stamps)
 
 
+def test_a_timed_message_comes_as_a_frame() -> None:
+    message = sent_message(RUN_ID, 7)
+    batch = RelayBatch(RUN_ID, 0)
+    frame = framed(message)
+    batch.frames[: len(frame)] = frame
+    assert batch.take_frames(0, len(frame), 1) == 1
+    assert batch.consumed_bytes == len(frame)
+    assert batch.texts(0, 1) == [message]
+
+
 def test_a_producer_that_is_none_answers_at_once() -> None:
     answers: list[Delivery] = []
     producer = NullProducer(answers.append)
     producer.produce(b"x", "K", 7)
-    seqs = np.arange(3, dtype=np.int64)
-    values = np.zeros((3, 5), dtype=np.uint8)
-    assert producer.produce_rows(values, ["K", "L", "K"], seqs) == (3, [])
-    assert [list(answer.seqs) for answer in answers] == [[7], [0, 1, 2]]
-    for answer in answers:
-        assert len(answer.seqs) == len(answer.partitions) == len(answer.offsets)
-        assert not answer.errors
-        assert not any(answer.partitions)
-        assert not any(answer.offsets)
+    assert answers == [Delivery([7], (), [0], [0])]
+    assert producer.produce_batch(3) == (3, [])
     asyncio.run(producer.close())
-    assert len(answers) == 2
+    assert len(answers) == 1
 
 
 # --- what the stages say ----------------------------------------------------------------------
 
 
-def of_relay() -> int:
+def of_relay(*, compiled: bool = False) -> int:
     plan = RelayPlan(
         run_id=RUN_ID, host="127.0.0.1", port=0, ws_engine="picows", kafka_client="librdkafka",
-        topic="ticks", producer={}, partitions=4,
+        topic="ticks", producer={}, partitions=4, compiled=compiled,
     )  # fmt: skip
     supervisor = ListeningSupervisor()
     cost_ns = relay._own_cost_ns(plan, supervisor.as_supervisor())
     assert not supervisor.heard
     return cost_ns
+
+
+def of_compiled_relay() -> int:
+    return of_relay(compiled=True)
 
 
 def of_consumer() -> int:
@@ -142,13 +151,23 @@ def of_consumer() -> int:
 
 
 def test_each_stage_takes_some_time_for_its_own_work_and_not_much() -> None:
-    costs_ns = {"generator": of_generator(RUN_ID), "relay": of_relay(), "consumer": of_consumer()}
+    costs_ns = {
+        "generator": of_generator(RUN_ID),
+        "relay": of_relay(),
+        "relay, compiled": of_compiled_relay(),
+        "consumer": of_consumer(),
+    }
     # 1 to 8 µs where it was made; a machine at its limit takes longer, but no millisecond
     assert all(100 < cost_ns < NS_PER_MS for cost_ns in costs_ns.values()), costs_ns
 
 
 @pytest.mark.parametrize(
-    ("work", "rings"), [(of_relay, ["relay", "acks"]), (of_consumer, ["consumer"])]
+    ("work", "rings"),
+    [
+        (of_relay, ["relay", "acks"]),
+        (of_compiled_relay, ["relay", "acks"]),
+        (of_consumer, ["consumer"]),
+    ],
 )
 def test_what_is_timed_takes_the_way_of_a_tick_of_this_run_to_its_row(
     monkeypatch: pytest.MonkeyPatch, work: Callable[[], int], rings: list[str]
@@ -165,3 +184,11 @@ def test_what_is_timed_takes_the_way_of_a_tick_of_this_run_to_its_row(
         rings, CALLS
     )
     assert not any(any(writer.counters) for writer in writers.values())
+
+
+def test_what_is_timed_of_the_compiled_way_is_that_way_and_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(relay.Forwarder, "on_messages")
+    monkeypatch.delattr(relay.Forwarder, "_forward")
+    assert of_compiled_relay() > 0

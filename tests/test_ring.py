@@ -5,7 +5,8 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from array import array
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -69,29 +70,64 @@ def test_rows_come_out_once_and_in_order_whatever_the_interleaving(pushes: list[
         assert reader.overruns == overruns
 
 
-@given(st.lists(st.tuples(st.integers(0, 3 * CAPACITY), st.booleans(), st.booleans())))
+def push_each(writer: RingWriter, rows: list[tuple[int, ...]]) -> None:
+    for each in rows:
+        writer.push(*each)
+
+
+def push_rows(writer: RingWriter, rows: list[tuple[int, ...]]) -> None:
+    writer.push_rows(np.array(rows, dtype=np.int64).reshape(-1, COLUMNS))
+
+
+def push_packed(writer: RingWriter, rows: list[tuple[int, ...]]) -> None:
+    # behind them stands what the memory had from an earlier call
+    numbers = [number for each in rows for number in each] + [-1] * 5 * COLUMNS
+    writer.push_packed(memoryview(array("q", numbers)).cast("B"), len(rows))
+
+
+WAYS = (push_each, push_rows, push_packed)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3 * CAPACITY), st.sampled_from(WAYS), st.booleans())))
 def test_rows_pushed_at_once_are_as_rows_pushed_one_by_one(
-    bursts_: list[tuple[int, bool, bool]],
+    bursts_: list[tuple[int, Callable[[RingWriter, list[tuple[int, ...]]], None], bool]],
 ) -> None:
-    # a burst: how many rows, whether the ring under test takes them at once, whether a drain comes
+    # a burst: how many rows, how the ring under test takes them, whether a drain comes
     pushed = 0
     with both_ends() as (writer, reader), both_ends() as (plain, plain_reader):
-        for burst, at_once, drains in bursts_:
+        for burst, way, drains in bursts_:
             rows = [row(pushed + i) for i in range(burst)]
             pushed += burst
-            for each in rows:
-                plain.push(*each)
-            if at_once:
-                writer.push_rows(np.array(rows, dtype=np.int64).reshape(-1, COLUMNS))
-            else:
-                for each in rows:
-                    writer.push(*each)
+            push_each(plain, rows)
+            way(writer, rows)
             assert list(writer.header) == list(plain.header)
             assert bytes(writer.body) == bytes(plain.body)
             if drains:
                 assert reader.drain().tolist() == plain_reader.drain().tolist()
         assert reader.drain(last=True).tolist() == plain_reader.drain(last=True).tolist()
         assert (reader.overruns, reader.written) == (plain_reader.overruns, plain_reader.written)
+
+
+@pytest.mark.parametrize("first", range(CAPACITY + 1))
+@pytest.mark.parametrize("way", [push_rows, push_packed])
+def test_rows_pushed_at_once_go_on_at_the_beginning_behind_the_end(
+    way: Callable[[RingWriter, list[tuple[int, ...]]], None], first: int
+) -> None:
+    with both_ends() as (writer, reader):
+        push_each(writer, [row(seq) for seq in range(first)])
+        reader.drain(last=True)
+        way(writer, [row(100 + seq) for seq in range(CAPACITY + 3)])
+        assert (reader.overruns, reader.written) == (3, first + CAPACITY)
+        assert reader.drain(last=True)[:, 0].tolist() == list(range(100, 100 + CAPACITY))
+
+
+@given(st.lists(st.tuples(int64s, int64s, int64s), max_size=CAPACITY))
+def test_packed_rows_are_what_was_pushed_over_all_of_int64(
+    rows: list[tuple[int, int, int]],
+) -> None:
+    with both_ends() as (writer, reader):
+        push_packed(writer, list(rows))
+        assert [tuple(found) for found in reader.drain(last=True).tolist()] == rows
 
 
 @given(st.lists(st.tuples(int64s, int64s, int64s), min_size=1, max_size=2 * CAPACITY))
@@ -212,6 +248,24 @@ def test_every_ring_size_is_a_power_of_two_with_room_for_the_seconds(rate_hz: fl
     assert rows >= min(int(rate_hz * ring.RING_SECONDS), MAX_ROWS)
 
 
+PACKED_WRITER = textwrap.dedent("""
+    import sys, time
+    from array import array
+    from latbench.ring import RingWriter
+
+    writer = RingWriter(int(sys.argv[1]), 3)
+    push_packed, header = writer.push_packed, writer.header
+    numbers = array("q", (n for seq in range(200_000) for n in (seq, seq * 7, seq ^ 12345)))
+    table = memoryview(numbers).cast("B")
+    burst = 0
+    while (seq := header[0]) < 200_000:  # those that were refused come again
+        burst = burst % 700 + 1
+        push_packed(table[seq * 24 :], min(burst, 200_000 - seq))
+        if header[0] < min(seq + burst, 200_000):
+            time.sleep(0.0005)
+    writer.counters[5] = header[0]
+""")
+
 BULK_WRITER = textwrap.dedent("""
     import sys, time
     import numpy as np
@@ -248,7 +302,9 @@ WRITER = textwrap.dedent("""
 """)
 
 
-@pytest.mark.parametrize("program", [WRITER, BULK_WRITER], ids=["one by one", "at once"])
+@pytest.mark.parametrize(
+    "program", [WRITER, BULK_WRITER, PACKED_WRITER], ids=["one by one", "at once", "packed"]
+)
 def test_two_hundred_thousand_rows_of_another_process_arrive_in_order(program: str) -> None:
     with memory(3, 1 << 12) as descriptor:
         reader = RingReader(descriptor, 3)

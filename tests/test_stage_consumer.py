@@ -306,7 +306,7 @@ PARTS = st.lists(RISING | st.lists(TICKS | st.sampled_from(STRANGERS), min_size=
 
 
 @given(PARTS, st.sampled_from([128, 16]))
-@settings(max_examples=250)
+@settings(max_examples=150)
 def test_many_messages_at_once_give_what_they_give_one_by_one(
     parts: list[list[Record]], ring_rows: int
 ) -> None:

@@ -138,7 +138,7 @@ async def forwarded(
     st.sampled_from([1000, 300]),
     st.sampled_from([64, 16]),
 )
-@settings(max_examples=250)
+@settings(max_examples=150)
 def test_many_messages_at_once_give_what_they_give_one_by_one(
     parts: list[tuple[list[bytes], bool]],
     room: int | None,
