@@ -143,6 +143,45 @@ static void unmask(u8 *to, const u8 *from, u32 chars, u32 mask)
         to[i] = from[i] ^ (u8)(mask >> (i & 3) * 8);
 }
 
+static void write_padded(u8 *to, u64 value, u32 chars)
+{
+    u32 i = chars;
+    do {
+        to[--i] = '0' + (u8)(value % 10);
+        value /= 10;
+    } while (value && i);
+    while (i)
+        to[--i] = ' ';
+}
+
+/* Make frames (RFC 6455, 5.2) of ticks that lack only the moment of sending: documents of one width,
+ * without their closing brace, are in `texts`, due moments in `addresses`, masks in `partitions`.
+ * Where the moment belongs the mask alone stands. The frames go to `values`. */
+EXPORT("make_frames") u32 make_frames(u32 count, u32 width, i64 first_seq)
+{
+    u32 chars = width + end_chars, header = chars < 126 ? 6 : 8;
+    u8 *to = values, *made = ends;
+    if (count > MOST || chars > 0xffff || chars > sizeof ends || width * count > TEXTS_BYTES
+        || (header + chars) * count > VALUES_BYTES)
+        return 0;
+    for (u32 i = 0; i < count; i++) {
+        copy(made, texts + i * width, width);
+        copy(made + width, end_text, end_chars);
+        write_padded(made + width + slots[0], (u64)(first_seq + i), SEQ_CHARS);
+        write_padded(made + width + slots[1], (u64)addresses[i], STAMP_CHARS);
+        to[0] = 0x81;
+        to[1] = 0x80 | (chars < 126 ? chars : 126);
+        if (header == 8) {
+            to[2] = (u8)(chars >> 8);
+            to[3] = (u8)chars;
+        }
+        copy(to + header - 4, partitions + i, 4);
+        unmask(to + header, made, chars, (u32)partitions[i]);
+        to += header + chars;
+    }
+    return count;
+}
+
 /* Take whole, final, masked text frames from `begin` on, up to 64 KiB each (RFC 6455, 5.2). Their
  * texts go to `texts`, where they stand to `table`. */
 EXPORT("take_frames") u32 take_frames(u32 begin, u32 end, u32 most)
@@ -192,17 +231,6 @@ static i64 number(const u8 *from, u32 chars)
         value = value * 10 + digit;
     }
     return value >> 63 ? -1 : (i64)value;
-}
-
-static void write_padded(u8 *to, u64 value, u32 chars)
-{
-    u32 i = chars;
-    do {
-        to[--i] = '0' + (u8)(value % 10);
-        value /= 10;
-    } while (value && i);
-    while (i)
-        to[--i] = ' ';
 }
 
 /* `%4d.%06d` of nanoseconds below 10 s, in milliseconds. */

@@ -22,6 +22,8 @@ MOST: Final = 512
 FRAMES_BYTES: Final = 1 << 18
 MESSAGE_BYTES: Final = 72
 """`rd_kafka_message_t` where pointers have 64 bits."""
+_ADDED_BYTES: Final = 256
+"""More than a frame adds to its document."""
 _VALUE_BYTES_AT: Final = 32
 WAITING: Final = 1 << 21
 """So many ticks may wait for the broker's answer."""
@@ -95,6 +97,23 @@ class _Batch:
 
 def _uint32(values: list[int]) -> memoryview[int]:
     return memoryview(array("I", values))
+
+
+class SentBatch(_Batch):
+    """A generator's documents to frames."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(sent_end(run_id), relayed_suffix(0, 0, 0), 0)
+        self.documents = self._part(_Region.TEXTS, FRAMES_BYTES)
+        self.due_ns = self._part(_Region.ADDRESSES, MOST * 8)
+        self.masks = self._part(_Region.PARTITIONS, MOST * 4)
+        self.frames = self._part(_Region.VALUES, FRAMES_BYTES + MOST * _ADDED_BYTES)
+        self.make_frames = self._instance.function("make_frames", 3)
+        """(count, width, first_seq): `frames` of so many `documents` with their due moments."""
+
+    def most(self, width: int) -> int:
+        """So many documents of a width have room at once."""
+        return min(MOST, FRAMES_BYTES // width)
 
 
 class RelayBatch(_Batch):

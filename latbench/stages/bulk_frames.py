@@ -16,6 +16,9 @@ from latbench.clock import monotonic_ns
 
 _TEXTS_AT_ONCE: Final = 256
 """What comes after the relay works on these while others are still to be read."""
+_FEW_BYTES: Final = 1024
+"""Up to three ticks. Two calls of compiled code that is in no cache take 15 µs, the library and the
+plain functions 6 µs for a tick."""
 _MASKED: Final = 0x80
 
 
@@ -83,6 +86,8 @@ class BulkReader(asyncio.BufferedProtocol):
         arrived_ns = monotonic_ns()
         self._begin, self._end = 0, self._end + nbytes
         batch, listener = self._batch, self._listener
+        if self._end <= _FEW_BYTES and not self._passing and self._are_whole_frames():
+            self._pass_on(self._end)
         while self._begin < self._end and not self._ended:
             if self._passing:
                 self._pass_on(min(self._passing, self._end - self._begin))
@@ -113,9 +118,19 @@ class BulkReader(asyncio.BufferedProtocol):
         """The library's."""
         self._library.resume_writing()
 
+    def _are_whole_frames(self) -> bool:  # hot path
+        """Whether what is there ends where a frame does."""
+        at, end = 0, self._end
+        while at < end:
+            size = self._size_of_frame(at)
+            if not size:
+                return False
+            at += size
+        return at == end
+
     def _pass_frame(self) -> bool:
         """Give the library a frame, or as much of it as is there; False: wait for more."""
-        size = self._size_of_frame()
+        size = self._size_of_frame(self._begin)
         if not size:
             return False
         if size > len(self._bytes) // 2:
@@ -127,9 +142,9 @@ class BulkReader(asyncio.BufferedProtocol):
         self._pass_on(size)
         return True
 
-    def _size_of_frame(self) -> int:
-        """The size of the frame that begins here; 0: not enough of it is there to tell."""
-        data, begin, available = self._bytes, self._begin, self._end - self._begin
+    def _size_of_frame(self, begin: int) -> int:  # hot path
+        """The size of the frame that begins there; 0: not enough of it is there to tell."""
+        data, available = self._bytes, self._end - begin
         if available < 2:
             return 0
         length, header = data[begin + 1] & 0x7F, 2

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 import uvloop
 
+from latbench.batch.ticks import SentBatch
 from latbench.clock import monotonic_ns
 from latbench.config import MAX_SPEED
 from latbench.control import Done, Ready, Start
@@ -67,7 +68,7 @@ async def _send_all(
     unpaced = isinstance(plan.source, ReplaySource) and plan.source.speed == MAX_SPEED
     blocks = tick_blocks(plan.source, start.start_ns, start.anchor, plan.horizon_ns)
     if link.write_frames is not None and not unpaced:
-        blocks = framed(blocks, plan.run_id)
+        blocks = framed(blocks, plan.run_id, SentBatch(plan.run_id) if plan.compiled else None)
     with Prefetcher(blocks) as prefetcher:
         ends_ns = None if plan.horizon_ns is None else start.start_ns + plan.horizon_ns
         sender = Sender(
