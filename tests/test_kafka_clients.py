@@ -8,7 +8,7 @@ import json
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 from zlib import crc32
@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from confluent_kafka import Producer
 
+from latbench.batch.ticks import MOST, ConsumerBatch, RelayBatch
 from latbench.broker import mock_bootstrap
 from latbench.client_statistics import consumer_row, producer_row
 from latbench.errors import LatbenchError
@@ -24,26 +25,35 @@ from latbench.stages.kafka import (
     NO_SEQ,
     Arrived,
     Batch,
+    BatchProducing,
     Consuming,
     Delivery,
     Producing,
     Properties,
     QueueFullError,
     RefusedError,
+    open_batch_producer,
     open_consumer,
     open_producer,
+    partition_of,
 )
 from latbench.stages.librdkafka import MAX_RECORD_BYTES
-from latbench.tickmatrix import Chars
+from latbench.tick import sent_suffix_format, splice_relayed
 from tests.cli import until
+from tests.messages import Content, MadeMessages, take_texts
+from tests.stages import RUN_ID
 
 CLIENTS: Final = ("librdkafka", "confluent-kafka")
+BY_BATCH: Final = "librdkafka by batch"
+WAYS: Final = (*CLIENTS, BY_BATCH)
+"""To produce: the fast client has one more, by way of a batch."""
 PARTITIONS: Final = 4
 """Of every topic of the mock cluster."""
 TIMEOUT_S: Final = 20.0
 KEYS: Final = ("NIFTY", "TCS", "₹", "SKL-GBP", "K" * 300)
 
 by_every_client = pytest.mark.parametrize("client", CLIENTS)
+in_every_way = pytest.mark.parametrize("way", WAYS)
 
 Place = tuple[int, int]
 """Partition and offset."""
@@ -69,24 +79,37 @@ class Sending:
 
     def __init__(
         self,
-        client: str,
+        way: str,
         bootstrap: str,
         topic: str,
         partitions: int | None,
         **properties: str | int,
     ) -> None:
         self.deliveries: list[Delivery] = []
+        self.batched: list[list[int]] = []
+        """The numbers of answers that came by way of the batch, each time some did."""
         self.statistics: list[str] = []
+        self._partitions = partitions
         ours: Properties = {"bootstrap.servers": bootstrap, "linger.ms": 0, "log_level": 0}
         theirs = {name.replace("_", "."): value for name, value in properties.items()}
-        self.producer: Producing = open_producer(
-            client,
-            {**ours, **theirs},
-            topic,
-            partitions,
-            self.deliveries.append,
-            self.statistics.append,
-        )
+        to_topic = {**ours, **theirs}, topic, partitions
+        hear = self.deliveries.append, self.statistics.append
+        self._bulk: BatchProducing | None = None
+        self.producer: Producing
+        if way == BY_BATCH:
+            self._batch = RelayBatch(RUN_ID, partitions or 0)
+            self._bulk = open_batch_producer(*to_topic, *hear, self._batch, self._on_answers)
+            self.producer = self._bulk
+        else:
+            self.producer = open_producer(way, *to_topic, *hear)
+
+    def _on_answers(self, count: int) -> int:
+        done = self._batch.answer(count, 0)
+        rows = np.frombuffer(self._batch.rows, dtype=np.int64, count=done * 5).reshape(-1, 5)
+        seqs, partitions, offsets = (rows[:, column].tolist() for column in (0, 3, 4))
+        self.deliveries.append(Delivery(seqs, (), partitions, offsets))
+        self.batched.append(seqs)
+        return done
 
     @property
     def answered(self) -> int:
@@ -99,10 +122,7 @@ class Sending:
             seq: (partition, offset)
             for delivery in self.deliveries
             for seq, partition, offset in zip(
-                np.asarray(delivery.seqs).tolist(),
-                np.asarray(delivery.partitions).tolist(),
-                np.asarray(delivery.offsets).tolist(),
-                strict=True,
+                delivery.seqs, delivery.partitions, delivery.offsets, strict=True
             )
         }
 
@@ -112,44 +132,65 @@ class Sending:
         return {
             seq: error
             for delivery in self.deliveries
-            for seq, error in zip(np.asarray(delivery.seqs).tolist(), delivery.errors, strict=False)
+            for seq, error in zip(delivery.seqs, delivery.errors, strict=False)
             if error is not None
         }
 
-    async def take_rows(self, values: Chars, keys: list[str]) -> None:
+    def produce(
+        self, values: Sequence[bytes], keys: Sequence[str], first_seq: int = 0
+    ) -> tuple[int, list[tuple[int, str]]]:
+        """Hand some over: how many were taken before the queue was full, which were refused."""
+        if self._bulk is not None:
+            made = [
+                Content(value, key.encode(), self._partition(key), seq=first_seq + i)
+                for i, (value, key) in enumerate(zip(values, keys, strict=True))
+            ]
+            taken, refused = 0, []
+            for first in range(0, len(made), MOST):
+                part = MadeMessages(made[first : first + MOST])
+                part.put_into(self._batch)
+                upto, why = self._bulk.produce_batch(len(made[first : first + MOST]))
+                taken += upto
+                refused += [(first + i, text) for i, text in why]
+                if upto < len(made[first : first + MOST]):
+                    break
+            return taken, refused
+        refused = []
+        for i, (value, key) in enumerate(zip(values, keys, strict=True)):
+            try:
+                self.producer.produce(value, key, first_seq + i)
+            except QueueFullError:
+                return i, refused
+            except RefusedError as error:
+                refused.append((i, str(error)))
+        return len(values), refused
+
+    def _partition(self, key: str) -> int:
+        """As `RelayBatch.relay` fills it in."""
+        return partition_of(key.encode(), self._partitions) if self._partitions else -1
+
+    async def produce_all(self, values: Sequence[bytes], keys: Sequence[str]) -> None:
         """Hand all of them over, as often as the queue is full."""
         done = 0
         while done < len(values):
-            seqs = np.arange(done, len(values))
-            taken, refused = self.producer.produce_rows(values[done:], keys[done:], seqs)
+            taken, refused = self.produce(values[done:], keys[done:], done)
             assert not refused
             done += taken
             await asyncio.sleep(0.001)
 
-    async def take_each(self, values: Chars, keys: list[str]) -> None:
-        """The same one by one."""
-        for seq, (value, key) in enumerate(zip(values, keys, strict=True)):
-            while True:
-                try:
-                    self.producer.produce(value.tobytes(), key, seq)
-                except QueueFullError:
-                    await asyncio.sleep(0.001)
-                else:
-                    break
-
 
 def send(
-    client: str,
+    way: str,
     bootstrap: str,
     topic: str,
     work: Callable[[Sending], Awaitable[object]],
     partitions: int | None = PARTITIONS,
     **properties: str | int,
 ) -> Sending:
-    """Let `work` send by a client, and close that."""
+    """Let `work` send in a way, and close that."""
 
     async def sending() -> Sending:
-        sending = Sending(client, bootstrap, topic, partitions, **properties)
+        sending = Sending(way, bootstrap, topic, partitions, **properties)
         try:
             await work(sending)
         finally:
@@ -167,25 +208,25 @@ def send_values(bootstrap: str, topic: str, values: list[bytes | None], partitio
     assert producer.flush(TIMEOUT_S) == 0
 
 
-def copied(batch: Arrived) -> Batch:
-    """What stays when the next is taken; by the way: a batch and its copy say the same."""
-    copy = Batch(
-        [int(partition) for partition in batch.partitions],
-        [int(offset) for offset in batch.offsets],
-        texts=list(batch.values()),
-        errors=list(batch.errors),
-    )
-    assert len(batch) == len(copy) == len(copy.texts) == len(copy.offsets)
-    shortest = min(len(text or b"") for text in copy.texts)
-    for chars in {1, 5, 250, max(shortest, 1), shortest + 1}:
-        if chars <= MAX_RECORD_BYTES:
-            ends = batch.ends(chars)
-            assert (ends is None) == (None in copy.texts or shortest < chars)
-            if ends is not None:
-                assert ends.shape == (len(batch), chars)
-                assert [row.tobytes() for row in ends] == [
-                    text[-chars:] for text in copy.texts if text is not None
-                ]
+LOADED: Final = ConsumerBatch(RUN_ID)
+"""What a consumer's messages are loaded into."""
+
+
+def copied(arrived: Arrived) -> Batch:
+    """What stays when the next is taken; by the way: what can be loaded of it is what it says."""
+    values = [arrived.value(i) for i in range(len(arrived))]
+    copy = Batch(list(arrived.partitions), list(arrived.offsets), values, list(arrived.errors))
+    assert len(arrived) == len(values) == len(copy.partitions) == len(copy.offsets)
+    assert copy.load(LOADED) == 0
+    loaded, chars = arrived.load(LOADED), LOADED.end_chars
+    if isinstance(arrived, Batch):  # a few messages, or the client that has no more to give
+        assert loaded == 0
+        return copy
+    ends = [value[-chars:] for value in values if value is not None and len(value) >= chars]
+    first = [value is not None and len(value) >= chars for value in values]
+    assert loaded == (first.index(False) if False in first else len(values))
+    found = LOADED.ends[: loaded * chars].tobytes()
+    assert found == b"".join(ends[:loaded])
     return copy
 
 
@@ -226,11 +267,11 @@ class Reading:
         latest: dict[int, int] = defaultdict(lambda: -1)
         for batch in self.batches:
             for value, partition, offset in zip(
-                batch.values(), batch.partitions, batch.offsets, strict=True
+                batch.values, batch.partitions, batch.offsets, strict=True
             ):
-                assert int(offset) > latest[int(partition)]
-                latest[int(partition)] = int(offset)
-                found[int(partition), int(offset)] = value
+                assert offset > latest[partition]
+                latest[partition] = offset
+                found[partition, offset] = value
         return found
 
 
@@ -243,10 +284,9 @@ def read(client: str, bootstrap: str, topic: str, count: int) -> Reading:
     return reading
 
 
-def texts(count: int, width: int = 40) -> Chars:
+def texts(count: int, width: int = 40) -> list[bytes]:
     """Values of one length that tell their number."""
-    joined = b"".join(b"%*d" % (width, i) for i in range(count))
-    return np.frombuffer(joined, dtype=np.uint8).reshape(count, width)
+    return [b"%*d" % (width, i) for i in range(count)]
 
 
 def open_descriptors() -> int:
@@ -260,46 +300,84 @@ def keys_of(count: int) -> list[str]:
 # --- producing --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", [Sending.take_rows, Sending.take_each])
 @pytest.mark.parametrize("partitions", [None, 1, 3])
-def test_both_clients_and_both_ways_send_the_same(
-    bootstrap: str,
-    topic: str,
-    way: Callable[[Sending, Chars, list[str]], Awaitable[None]],
-    partitions: int | None,
-) -> None:
+def test_all_ways_send_the_same(bootstrap: str, topic: str, partitions: int | None) -> None:
     values, keys = texts(500), keys_of(500)
     found = {}
-    for client in CLIENTS:
-        name = f"{topic}-{client}"
+    for way in WAYS:
+        name = f"{topic}-{way.replace(' ', '-')}"
 
         async def work(sending: Sending) -> None:
-            await way(sending, values, keys)
+            await sending.produce_all(values, keys)
             await until(lambda: sending.answered == 500)
 
-        sent = send(client, bootstrap, name, work, partitions)
+        sent = send(way, bootstrap, name, work, partitions)
         assert not sent.errors
         assert sorted(sent.places) == list(range(500))
         records = read("confluent-kafka", bootstrap, name, 500).records
         for seq, place in sent.places.items():
-            assert records[place] == values[seq].tobytes()
+            assert records[place] == values[seq]
             if partitions is not None:
                 assert place[0] == crc32(keys[seq].encode()) % partitions
-        found[client] = sent.places
+        found[way] = sent.places
     # what has one key lies in one partition in the order of handing over
-    assert found["librdkafka"] == found["confluent-kafka"]
+    assert found["librdkafka"] == found["confluent-kafka"] == found[BY_BATCH]
 
 
-@by_every_client
+def test_only_the_fast_client_takes_batches(bootstrap: str, topic: str) -> None:
+    async def work(sending: Sending) -> None:
+        assert not hasattr(sending.producer, "produce_batch")
+
+    send("confluent-kafka", bootstrap, topic, work)
+
+
+def sent_ticks(symbols: Sequence[str], moment_ns: int) -> list[bytes]:
+    """A generator's messages."""
+    suffix = sent_suffix_format(RUN_ID)
+    return [
+        b'{"timestamp":1732470000.123456,"symbol":"%b","price":1.5' % symbol.encode()
+        + suffix % (seq, moment_ns, moment_ns)
+        for seq, symbol in enumerate(symbols)
+    ]
+
+
+@pytest.mark.parametrize("partitions", [None, 1, 3])
+def test_what_a_batch_makes_of_frames_is_what_arrives(
+    bootstrap: str, topic: str, partitions: int | None
+) -> None:
+    symbols = [f"SYMBOL{seq % 7}" for seq in range(200)]
+    ticks = sent_ticks(symbols, 1_000_000)
+    values = [splice_relayed(tick, 1_000_000, 1_500_000, 1_600_000) for tick in ticks]
+
+    async def plainly(sending: Sending) -> None:
+        await sending.produce_all(values, symbols)
+        await until(lambda: sending.answered == 200)
+
+    async def by_batch(sending: Sending) -> None:
+        batch = sending._batch
+        assert batch.relay(0, take_texts(batch, ticks), 1_500_000, 1_600_000) == 200
+        assert sending._bulk is not None
+        assert sending._bulk.produce_batch(200) == (200, [])
+        await until(lambda: sending.answered == 200)
+
+    expected = send("librdkafka", bootstrap, f"{topic}-plain", plainly, partitions)
+    sent = send(BY_BATCH, bootstrap, f"{topic}-batch", by_batch, partitions)
+    assert sent.places == expected.places
+    assert sum(sent.batched, []) == [seq for answer in sent.deliveries for seq in answer.seqs]
+    records = read("confluent-kafka", bootstrap, f"{topic}-batch", 200).records
+    assert {seq: records[place] for seq, place in sent.places.items()} == dict(enumerate(values))
+
+
+@in_every_way
 def test_a_message_bears_its_key_and_none_where_it_is_empty(
-    bootstrap: str, topic: str, client: str
+    bootstrap: str, topic: str, way: str
 ) -> None:
     async def work(sending: Sending) -> None:
         sending.producer.produce(b"0", "", 0)
         sending.producer.produce(b"1", "₹", 1)
-        assert sending.producer.produce_rows(texts(2, 1), ["₹", "TCS"], np.arange(2, 4)) == (2, [])
+        assert sending.produce(texts(2, 1), ["₹", "TCS"], 2) == (2, [])
 
-    sent = send(client, bootstrap, topic, work)
+    sent = send(way, bootstrap, topic, work)
     assert len(sent.places) == 4
     assert sent.places[0][0] == crc32(b"") % PARTITIONS
     reading = Reading("confluent-kafka", bootstrap)
@@ -313,80 +391,97 @@ def test_a_message_bears_its_key_and_none_where_it_is_empty(
     assert None in keys
 
 
-@by_every_client
+@in_every_way
 def test_what_nobody_wants_to_hear_of_is_sent_all_the_same(
-    bootstrap: str, topic: str, client: str
+    bootstrap: str, topic: str, way: str
 ) -> None:
     async def work(sending: Sending) -> None:
         sending.producer.produce(b"theirs", "TCS", NO_SEQ)
         sending.producer.produce(b"ours", "TCS", 7)
+        assert sending.produce([b"ours"] * 10, ["TCS"] * 10, 10) == (10, [])
 
-    sent = send(client, bootstrap, topic, work)
-    assert [seq for seq in sent.places if seq != NO_SEQ] == [7]
-    assert set(read(client, bootstrap, topic, 2).records.values()) == {b"theirs", b"ours"}
+    sent = send(way, bootstrap, topic, work)
+    assert sorted(seq for seq in sent.places if seq != NO_SEQ) == [7, *range(10, 20)]
+    assert set(read("librdkafka", bootstrap, topic, 12).records.values()) == {b"theirs", b"ours"}
 
 
-@by_every_client
-@pytest.mark.parametrize("way", [Sending.take_rows, Sending.take_each])
+@in_every_way
 def test_a_full_queue_keeps_the_order_and_loses_nothing(
-    bootstrap: str,
-    topic: str,
-    client: str,
-    way: Callable[[Sending, Chars, list[str]], Awaitable[None]],
+    bootstrap: str, topic: str, way: str
 ) -> None:
     values = texts(95)
 
     async def work(sending: Sending) -> None:
-        await way(sending, values, ["TCS"] * 95)
+        await sending.produce_all(values, ["TCS"] * 95)
         await until(lambda: sending.answered == 95)
 
     sent = send(
-        client, bootstrap, topic, work, queue_buffering_max_messages=10, linger_ms=2,
+        way, bootstrap, topic, work, queue_buffering_max_messages=10, linger_ms=2,
         max_in_flight=1,
     )  # fmt: skip
     partition = crc32(b"TCS") % PARTITIONS
     assert sent.places == {seq: (partition, seq) for seq in range(95)}
-    records = read(client, bootstrap, topic, 95).records
-    assert list(records.values()) == [value.tobytes() for value in values]
+    records = read("librdkafka", bootstrap, topic, 95).records
+    assert list(records.values()) == values
 
 
-@by_every_client
+@in_every_way
+@pytest.mark.parametrize("partitions", [None, 1, PARTITIONS])
 def test_a_full_queue_takes_as_many_as_it_has_room_for(
-    bootstrap: str, topic: str, client: str
+    bootstrap: str, topic: str, way: str, partitions: int | None
 ) -> None:
     async def work(sending: Sending) -> None:
-        producer = sending.producer
         # nothing is sent before the loop gets its turn, and not for a second
-        assert producer.produce_rows(texts(25), ["TCS"] * 25, np.arange(25)) == (10, [])
-        assert producer.produce_rows(texts(3), ["TCS"] * 3, np.arange(3)) == (0, [])
+        assert sending.produce(texts(25), ["TCS"] * 25) == (10, [])
+        assert sending.produce(texts(3), ["TCS"] * 3, 10) == (0, [])
         with pytest.raises(QueueFullError):
-            producer.produce(b"x", "TCS", 10)
+            sending.producer.produce(b"x", "TCS", 10)
 
-    sent = send(client, bootstrap, topic, work, queue_buffering_max_messages=10, linger_ms=900)
+    sent = send(
+        way, bootstrap, topic, work, partitions, queue_buffering_max_messages=10, linger_ms=300
+    )  # fmt: skip
     assert sorted(sent.places) == list(range(10))
 
 
-@by_every_client
+@in_every_way
+@pytest.mark.parametrize("partitions", [None, 1, PARTITIONS])
 def test_what_is_too_large_is_refused_with_the_reason(
-    bootstrap: str, topic: str, client: str
+    bootstrap: str, topic: str, way: str, partitions: int | None
 ) -> None:
     async def work(sending: Sending) -> None:
-        producer = sending.producer
         with pytest.raises(RefusedError, match="Message size too large"):
-            producer.produce(b"x" * 3000, "TCS", 0)
-        taken, refused = producer.produce_rows(texts(3, 3000), ["TCS"] * 3, np.arange(1, 4))
-        assert taken == 3
-        assert [i for i, _ in refused] == [0, 1, 2]
+            sending.producer.produce(b"x" * 3000, "TCS", 0)
+        sizes = (3000, 100, 3000, 3000, 100)
+        taken, refused = sending.produce([b"x" * size for size in sizes], ["TCS"] * 5, 1)
+        assert taken == 5
+        assert [i for i, _ in refused] == [0, 2, 3]
         assert all("Message size too large" in why for _, why in refused)
-        producer.produce(b"x" * 100, "TCS", 4)
+        sending.producer.produce(b"x" * 100, "TCS", 7)
 
-    sent = send(client, bootstrap, topic, work, message_max_bytes=2000)
-    assert list(sent.places) == [4]
+    sent = send(way, bootstrap, topic, work, partitions, message_max_bytes=2000)
+    assert sorted(sent.places) == [2, 5, 7]
 
 
-@by_every_client
+@in_every_way
+def test_those_refused_before_the_queue_was_full_are_told(
+    bootstrap: str, topic: str, way: str
+) -> None:
+    async def work(sending: Sending) -> None:
+        values = [b"x" * (3000 if i % 2 else 100) for i in range(40)]
+        taken, refused = sending.produce(values, ["TCS"] * 40)
+        assert taken == 20  # as the eleventh that fits finds no room
+        assert [i for i, _ in refused] == list(range(1, 20, 2))
+
+    sent = send(
+        way, bootstrap, topic, work, queue_buffering_max_messages=10, linger_ms=300,
+        message_max_bytes=2000,
+    )  # fmt: skip
+    assert sorted(sent.places) == list(range(0, 20, 2))
+
+
+@in_every_way
 def test_a_partition_that_is_not_there_is_an_error_of_its_messages_alone(
-    bootstrap: str, topic: str, client: str
+    bootstrap: str, topic: str, way: str
 ) -> None:
     keys = [f"K{i}" for i in range(40)]
     beyond = {i for i, key in enumerate(keys) if crc32(key.encode()) % 9 >= PARTITIONS}
@@ -395,72 +490,110 @@ def test_a_partition_that_is_not_there_is_an_error_of_its_messages_alone(
     async def work(sending: Sending) -> None:
         # nobody knows the topic yet: all are taken, and some of them come back. Where it becomes
         # known meanwhile the rest is refused.
-        taken, refused = sending.producer.produce_rows(texts(40), keys, np.arange(40))
+        taken, refused = sending.produce(texts(40), keys)
         assert taken == 40
         await until(lambda: sending.answered == 40 - len(refused))
         assert sending.errors.keys() | {i for i, _ in refused} == beyond
         assert set(sending.errors.values()) <= {"Local: Unknown partition"}
         told = sending.errors
-        taken, refused = sending.producer.produce_rows(texts(40), keys, np.arange(40, 80))
+        taken, refused = sending.produce(texts(40), keys, 40)
         assert taken == 40
         assert {i for i, _ in refused} == beyond
         assert all("Local: Unknown partition" in why for _, why in refused)
         await until(lambda: sending.answered == 40 + len(told) + 40 - 2 * len(beyond))
         assert sending.errors == told
 
-    send(client, bootstrap, topic, work, partitions=9)
+    send(way, bootstrap, topic, work, partitions=9)
 
 
-@by_every_client
-def test_without_a_broker_messages_are_given_up(topic: str, client: str) -> None:
+@in_every_way
+def test_without_a_broker_messages_are_given_up(topic: str, way: str) -> None:
     async def work(sending: Sending) -> None:
-        assert sending.producer.produce_rows(texts(30), ["TCS"] * 30, np.arange(30)) == (30, [])
+        assert sending.produce(texts(30), ["TCS"] * 30) == (30, [])
         sending.producer.produce(b"x", "TCS", 30)
         await until(lambda: sending.answered == 31)
 
-    sent = send(client, "127.0.0.1:1", topic, work, delivery_timeout_ms=50)
+    sent = send(way, "127.0.0.1:1", topic, work, delivery_timeout_ms=50)
     assert sent.errors == dict.fromkeys(range(31), "Local: Message timed out")
 
 
-@by_every_client
-def test_without_acknowledgements_there_is_no_offset(
-    bootstrap: str, topic: str, client: str
-) -> None:
+@in_every_way
+def test_without_acknowledgements_there_is_no_offset(bootstrap: str, topic: str, way: str) -> None:
     async def work(sending: Sending) -> None:
-        sending.producer.produce_rows(texts(30), ["TCS"] * 30, np.arange(30))
+        sending.produce(texts(30), ["TCS"] * 30)
         await until(lambda: sending.answered == 30)
 
-    sent = send(client, bootstrap, topic, work, acks=0)
+    sent = send(way, bootstrap, topic, work, acks=0)
     assert not sent.errors
     assert [offset for _, offset in sent.places.values()] == [-1] * 30
-    assert len(read(client, bootstrap, topic, 30).records) == 30
+    assert len(read("librdkafka", bootstrap, topic, 30).records) == 30
 
 
-@by_every_client
+@in_every_way
 def test_closing_delivers_what_is_left_and_leaves_nothing_open(
-    bootstrap: str, topic: str, client: str
+    bootstrap: str, topic: str, way: str
 ) -> None:
     descriptors = [0, 0]
 
     async def work(sending: Sending) -> None:
         descriptors[0] = open_descriptors()
-        sending.producer.produce_rows(texts(2000), keys_of(2000), np.arange(2000))
+        assert sending.produce(texts(2000), keys_of(2000)) == (2000, [])
 
     for turn in range(2):  # the first turn opens what stays open (the loop's threads, and so on)
-        sent = send(client, bootstrap, f"{topic}-{turn}", work, linger_ms=100)
+        sent = send(way, bootstrap, f"{topic}-{turn}", work, linger_ms=100)
         assert sorted(sent.places) == list(range(2000))
     assert open_descriptors() < descriptors[0]
 
 
-@by_every_client
-def test_a_producers_statistics_come_again_and_again(
-    bootstrap: str, topic: str, client: str
+def test_more_answers_than_a_batch_holds_come_by_it_one_after_the_other(
+    bootstrap: str, topic: str
 ) -> None:
     async def work(sending: Sending) -> None:
-        sending.producer.produce_rows(texts(30), ["TCS"] * 30, np.arange(30))
+        sending.produce(texts(3000), ["TCS"] * 3000)
+        await until(lambda: sending.answered == 3000)
+
+    # one request of all of them, and so one answer
+    sent = send(BY_BATCH, bootstrap, topic, work, 1, linger_ms=100, batch_num_messages=3000)
+    assert sent.places == {seq: (0, seq) for seq in range(3000)}
+    assert sum(sent.batched, []) == list(range(3000))
+    assert max(map(len, sent.batched)) == MOST
+
+
+def test_answers_that_are_no_rows_part_those_that_are(bootstrap: str, topic: str) -> None:
+    """Another run's tick and one without a partition among the answers to 600."""
+    answers: list[int] = []
+
+    async def work(sending: Sending) -> None:
+        sending.produce(texts(300), ["TCS"] * 300)
+        sending.producer.produce(b"theirs", "TCS", NO_SEQ)
+        sending.produce(texts(300), ["TCS"] * 300, 300)
+        await until(lambda: sending.answered == 601)
+        answers.extend(seq for each in sending.deliveries for seq in each.seqs)
+
+    sent = send(BY_BATCH, bootstrap, topic, work, 1, linger_ms=100)
+    assert answers == [*range(300), NO_SEQ, *range(300, 600)]
+    assert [seq for answer in sent.batched for seq in answer][:300] == list(range(300))
+    assert sent.places == {seq: (0, seq + (seq >= 300)) for seq in range(600)} | {NO_SEQ: (0, 300)}
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 5])
+def test_a_few_answers_are_read_as_many_are(bootstrap: str, topic: str, count: int) -> None:
+    async def work(sending: Sending) -> None:
+        sending.produce(texts(count), ["TCS"] * count)
+        await until(lambda: sending.answered == count)
+
+    sent = send(BY_BATCH, bootstrap, topic, work, 1, linger_ms=20)
+    assert sum(sent.batched, []) == list(range(count))
+    assert sent.places == {seq: (0, seq) for seq in range(count)}
+
+
+@in_every_way
+def test_a_producers_statistics_come_again_and_again(bootstrap: str, topic: str, way: str) -> None:
+    async def work(sending: Sending) -> None:
+        sending.produce(texts(30), ["TCS"] * 30)
         await until(lambda: len(sending.statistics) >= 3)
 
-    sent = send(client, bootstrap, topic, work, statistics_interval_ms=50)
+    sent = send(way, bootstrap, topic, work, statistics_interval_ms=50)
     rows = np.array([producer_row(document, 0) for document in sent.statistics])
     assert json.loads(sent.statistics[0])["type"] == "producer"
     batches, messages = rows[:, -3].sum(), rows[:, -2].sum()
@@ -473,6 +606,9 @@ MIXES: Final[dict[str, list[bytes | None]]] = {
     "alike": [b"%5d" % i for i in range(3000)],
     "one": [b"x"],
     "of many lengths": [b"x" * (i * 7 % 300 + 1) for i in range(1500)],
+    "longer than an end": [b"%5d" % i + b"x" * (i * 7 % 300 + 236) for i in range(1500)],
+    "some without an end": [b"x" * (i % 40 * 7 + 1) + b"y" * 230 for i in range(1500)],
+    "some tombstones": [None if i == 700 else b"%400d" % i for i in range(1500)],
     "tombstones": [None if i % 3 == 0 else b"%5d" % i for i in range(100)],
     "nothing but tombstones": [None] * 50,
     "empty": [b""] * 50,
@@ -546,7 +682,7 @@ def test_an_error_is_told_and_the_reading_goes_on(bootstrap: str, topic: str, cl
     reading.until(lambda: bool(errors()) and reading.count >= 40 + len(errors()))
     reading.consumer.close()
     assert "out of range" in errors()[0]
-    values = [value for batch in reading.batches for value in batch.values()]
+    values = [value for batch in reading.batches for value in batch.values]
     assert values.count(b"x") == 40
     assert values.count(None) == len(errors())
 
