@@ -15,7 +15,7 @@ import pytest
 from latbench.clock import NS_PER_MS, NS_PER_S, monotonic_ns
 from latbench.recording import PROCESSES
 from latbench.store import read_samples
-from tests.cli import run_latbench, start_latbench, wait_until
+from tests.cli import report, run_latbench, start_latbench, wait_until
 from tests.runs import check_whole, read_rows
 
 STOPPED_NS = 300 * NS_PER_MS
@@ -139,5 +139,5 @@ def test_without_meters_no_tick_is_marked_and_all_else_is_there(tmp_path: Path) 
     assert run.result["hiccups"] is None
     assert run.result["stalls"] is None
     assert {each["hiccups"] for each in run.result["processes"]} == {None}
-    report = run_latbench("report", path, cwd=tmp_path).stdout
-    assert "hiccup" not in report.replace("no hiccup meters", "")
+    told = report(path, cwd=tmp_path).stdout
+    assert "hiccup" not in told.replace("no hiccup meters", "")
