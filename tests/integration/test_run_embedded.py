@@ -173,7 +173,7 @@ def test_a_finding_that_was_allowed_makes_no_run_invalid_and_the_file_remembers_
     large = b'{"product_id":"SKL-GBP","note":"%b"}' % (b"x" * 3_000)
     lines = [b"1618677817.%d: " % i + (large if i == 4 else MESSAGES[2]) for i in range(10)]
     source = ("--source", write_capture(tmp_path / "large.ws", lines), "--warmup", "0")
-    options = (*source, "--producer", "message.max.bytes=2000", "--drain-timeout", "2s")
+    options = (*source, "--producer", "message.max.bytes=2000", "--drain-timeout", "1s")
     run = run_latbench("run", *options, "--json", cwd=tmp_path)
     assert run.code == 4, run.talk
     assert run.findings["ticks-lost"]["allowed"] is False
