@@ -12,7 +12,6 @@ from latbench.store import read_result
 from tests.test_docs import ROOT, fenced_blocks
 from tests.test_house import tracked_files
 
-
 SECONDS_IN_README = "60"
 SECONDS_HERE = "15"
 """A minute of ticks is like a quarter of one."""
