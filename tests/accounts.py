@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.cli import Finished, run_latbench
+from tests.cli import Finished, report
 from tests.runs import PARTS, Record, Row, read_rows
 
 RANGES_KEPT = 100
@@ -56,8 +55,7 @@ def check_verdict(run: Finished, path: Path, code: int, status: str) -> dict[str
     result = run.result
     assert isinstance(result, dict)
     assert result["status"] == status, run.talk
-    report = run_latbench("report", path, "--json", cwd=path.parent)
-    assert json.loads(report.stdout) == result
+    assert report(path, "--json", cwd=path.parent).result == result
     return result
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import io
 import json
 import os
 import signal
@@ -221,6 +222,27 @@ def run_latbench(
     """A command from its beginning to its end, after which nothing of it may be left."""
     with start_latbench(*arguments, cwd=cwd, environment=environment) as background:
         return background.finish(timeout_s)
+
+
+def report(*arguments: object, cwd: Path) -> Finished:
+    """`latbench report` within this process: it starts no other, and loading it takes longest.
+
+    That it does as well in a process of its own is seen in `test_run_embedded`.
+    """
+    streams = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="") for _ in range(2)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(cwd)
+        patch.setattr(sys, "argv", ["latbench", "report", *map(str, arguments)])
+        for name, stream in zip(("stdout", "stderr"), streams, strict=True):
+            patch.setattr(sys, name, stream)
+        with pytest.raises(SystemExit) as ended:
+            run_cli()
+    assert isinstance(ended.value.code, int)
+    texts = []
+    for stream in streams:
+        stream.seek(0)
+        texts.append(stream.read())
+    return Finished(ended.value.code, *texts, mark="")
 
 
 class Caller:

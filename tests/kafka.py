@@ -68,6 +68,8 @@ rootLogger.level = warn
 rootLogger.appenderRef.console.ref = console
 """
 
+# The session time-out is how long a broker that was killed waits, once it is back, for its former
+# self to be given up: 9 s by default. One that is frozen for 3 s has to outlive it.
 SERVER_PROPERTIES: Final = """\
 process.roles=broker,controller
 node.id=1
@@ -77,6 +79,8 @@ listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}{more_l
 advertised.listeners=PLAINTEXT://{host}:{port}{more_advertised}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{more_protocols}
 log.dirs={data}
+broker.session.timeout.ms=5000
+broker.heartbeat.interval.ms=500
 num.network.threads=2
 num.io.threads=2
 auto.create.topics.enable=false

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,21 +14,37 @@ ROOT = Path(__file__).parent.parent
 TOOLS = Path(sys.executable).parent
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        pytest.param(["ruff", "check", "."], id="lint"),
-        pytest.param(["ruff", "format", "--check", "."], id="format"),
-        pytest.param(["mypy"], id="types"),
-        pytest.param(["lint-imports"], id="layers"),
-    ],
-)
-def test_the_code_keeps_the_rules(command: list[str]) -> None:
-    tool, *arguments = command
-    done = subprocess.run(
-        [TOOLS / tool, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+RULES = {
+    "lint": ["ruff", "check", "."],
+    "format": ["ruff", "format", "--check", "."],
+    "types": ["mypy"],
+    "layers": ["lint-imports"],
+}
+
+
+@pytest.fixture(scope="module")
+def checks() -> Iterator[dict[str, subprocess.Popen[str]]]:
+    """The tools, all at work at the same time: most have one thread, and mypy takes longest."""
+    with contextlib.ExitStack() as stack:
+        yield {
+            rule: stack.enter_context(
+                subprocess.Popen(
+                    [TOOLS / tool, *arguments],
+                    cwd=ROOT,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                )
+            )
+            for rule, (tool, *arguments) in RULES.items()
+        }
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_code_keeps_the_rules(rule: str, checks: dict[str, subprocess.Popen[str]]) -> None:
+    said, _ = checks[rule].communicate()
+    assert checks[rule].returncode == 0, said
 
 
 def tracked_files() -> list[Path]:

@@ -91,13 +91,12 @@ def test_a_paused_broker_does_not_answer(kafka: KafkaServer, kafka_topic: str) -
         kafka.resume()
 
 
-def test_topics_outlive_a_restart_on_the_same_address(kafka_topic: str) -> None:
-    with KafkaServer() as server:
-        prepare_topic(config(server, kafka_topic, 2), server.bootstrap)
-        before = server.bootstrap
-        server.restart()
-        assert server.bootstrap == before
-        assert prepare_topic(config(server, kafka_topic), before).partitions == 2
+def test_topics_outlive_a_restart_on_the_same_address(kafka: KafkaServer, kafka_topic: str) -> None:
+    prepare_topic(config(kafka, kafka_topic, 2), kafka.bootstrap)
+    before = kafka.bootstrap
+    kafka.restart()
+    assert kafka.bootstrap == before
+    assert prepare_topic(config(kafka, kafka_topic), before).partitions == 2
 
 
 def test_warming_produces_and_consumes(kafka: KafkaServer) -> None:

@@ -19,7 +19,7 @@ from tests.cli import (
     Background,
     Finished,
     is_gone,
-    run_latbench,
+    report,
     start_latbench,
     wait_until,
 )
@@ -58,9 +58,9 @@ def check_ended_early(run: Finished, path: Path, code: int, status: str) -> list
     assert run.code == code, run.talk
     assert "Traceback" not in run.stderr
     assert not partial(path).exists()
-    report = run_latbench("report", path, cwd=path.parent)
-    assert report.code == 0
-    assert report.stdout == run.stdout
+    told = report(path, cwd=path.parent)
+    assert told.code == 0
+    assert told.stdout == run.stdout
     assert f"· {status}" in run.stdout
     return read_rows(path)
 
@@ -121,9 +121,9 @@ def test_a_second_signal_ends_the_wait_for_ticks_on_their_way(path: Path) -> Non
 
 def spooled(path: Path, *more: str) -> dict[str, Any]:
     """The report, as JSON, of what a run left behind."""
-    report = run_latbench("report", partial(path), "--json", *more, cwd=path.parent)
-    assert report.code == 0, report.talk
-    result = json.loads(report.stdout)
+    told = report(partial(path), "--json", *more, cwd=path.parent)
+    assert told.code == 0, told.talk
+    result = json.loads(told.stdout)
     assert isinstance(result, dict)
     return result
 
@@ -146,9 +146,9 @@ def test_a_killed_run_leaves_no_process_and_all_it_measured(path: Path) -> None:
     due_by_then = (killed_ns - NS_PER_S - result["start_ns"]) * 2000 // NS_PER_S
     assert result["counts"]["consumed"] >= due_by_then
 
-    report = run_latbench("report", path, cwd=path.parent)
-    assert report.code == 1
-    assert f"hint: latbench report {partial(path)}" in report.stderr
+    told = report(path, cwd=path.parent)
+    assert told.code == 1
+    assert f"hint: latbench report {partial(path)}" in told.stderr
 
     saved = spooled(path, "--save")
     assert saved["counts"] == result["counts"]
@@ -160,7 +160,7 @@ def test_a_killed_run_leaves_no_process_and_all_it_measured(path: Path) -> None:
     whole = [row for row in rows if row["due_ns"] < killed_ns - NS_PER_S]
     assert len(whole) >= due_by_then
     assert all(None not in row.values() for row in whole)
-    assert run_latbench("report", path, cwd=path.parent).code == 0
+    assert report(path, cwd=path.parent).code == 0
 
 
 def wait_in_open_warm_up(background: Background, path: Path) -> None:
@@ -197,8 +197,7 @@ def test_a_signal_in_a_warm_up_without_end_ends_it(path: Path) -> None:
         run = background.finish(10)
     rows = check_ended_early(run, path, 130, "interrupted")
     assert {row["warmup"] for row in rows} == {True}
-    report = run_latbench("report", path, "--json", cwd=path.parent)
-    check_nothing_measured(report.result)
+    check_nothing_measured(report(path, "--json", cwd=path.parent).result)
 
 
 @pytest.mark.parametrize("stage", STAGES)

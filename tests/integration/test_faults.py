@@ -19,7 +19,7 @@ from confluent_kafka.admin import AdminClient
 from latbench.clock import NS_PER_S, monotonic_ns
 from latbench.recording import ACKS, COLUMNS, CONSUMER, GENERATOR
 from tests.accounts import check_accounts, check_verdict
-from tests.cli import Background, Finished, is_gone, run_latbench, start_latbench, wait_until
+from tests.cli import Background, Finished, is_gone, report, start_latbench, wait_until
 from tests.kafka import KafkaServer
 from tests.runs import read_topic
 
@@ -166,7 +166,7 @@ def test_a_killed_supervisor_leaves_accounts_that_add_up(
             wait_until(lambda pid=pid: is_gone(pid), 2.0, f"the end of the {stage}")
         background.finish()
     assert [left.name for left in path.parent.iterdir()] == [partial(path).name]
-    saved = run_latbench("report", partial(path), "--save", "--json", cwd=path.parent)
+    saved = report(partial(path), "--save", "--json", cwd=path.parent)
     result = check_verdict(saved, path, 0, "recovered")
     accounts = check_accounts(result, path, read_topic(kafka.bootstrap, kafka_topic))
     assert accounts.counts["consumed"] > 400
@@ -247,12 +247,12 @@ def test_a_disk_that_is_full_while_rows_are_spooled_ends_the_run_and_keeps_them(
     assert not path.exists()
     if disk.is_real:  # nor is there room for a result file, and saying so destroys nothing
         disk.fill(0)
-        saved = run_latbench("report", partial(path), "--save", cwd=path.parent)
+        saved = report(partial(path), "--save", cwd=path.parent)
         check_says_no_room(
             saved, f"error: can't write {partial(path) / 'result.parquet'}: {disk.why}"
         )
     disk.make_room()
-    saved = run_latbench("report", partial(path), "--save", "--json", cwd=path.parent)
+    saved = report(partial(path), "--save", "--json", cwd=path.parent)
     result = check_verdict(saved, path, 0, "recovered")
     accounts = check_accounts(result, path, read_topic(kafka.bootstrap, kafka_topic))
     assert accounts.counts["consumed"] > 400
@@ -276,7 +276,7 @@ def test_a_disk_that_is_full_when_the_result_is_written_loses_nothing(
     assert f"hint: what was measured is kept: latbench report {partial(path)}" in run.stderr
     assert not path.exists()
     disk.make_room()
-    saved = run_latbench("report", partial(path), "--save", "--json", cwd=path.parent)
+    saved = report(partial(path), "--save", "--json", cwd=path.parent)
     result = check_verdict(saved, path, 0, "recovered")
     accounts = check_accounts(result, path, read_topic(kafka.bootstrap, kafka_topic))
     assert len(accounts.on_topic) == len(accounts.rows) == 22_000

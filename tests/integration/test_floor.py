@@ -13,7 +13,7 @@ from latbench.config import WS_ENGINES
 from latbench.floor import PROBES
 from latbench.probing import floor_topic
 from latbench.store import read_result
-from tests.cli import SHORT, Background, Caller, run_latbench, start_latbench, wait_until
+from tests.cli import SHORT, Background, Caller, report, run_latbench, start_latbench, wait_until
 from tests.kafka import KafkaServer
 from tests.runs import check_whole, read_topic
 
@@ -85,9 +85,8 @@ def test_a_run_measures_its_floor_and_is_set_beside_it(
     assert result.counts.unknown == 0  # the floor's messages are on a topic of their own
     assert result.floor is not None
     assert result.floor.measured_unix_ns < result.started_unix_ns
-    report = run_latbench("report", path, cwd=tmp_path)
-    assert report.stdout == run.stdout
-    told = run_latbench("report", path, "--json", cwd=tmp_path).result["floor"]
+    assert report(path, cwd=tmp_path).stdout == run.stdout
+    told = report(path, "--json", cwd=tmp_path).result["floor"]
     check_floor(told, 2000)
     p50_ns = {hop.hop: hop.percentiles_ns["p50"] for hop in result.hops}
     assert told["times_floor"].keys() == told["floor_ns"].keys()

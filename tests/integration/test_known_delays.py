@@ -38,7 +38,7 @@ HOPS = {
     "service": ("sent_ns", "consumed_ns"),
 }
 DELAY_MS = 20
-QUIET = RunConfig(tick_rate_hz=25, duration_ns=24 * NS_PER_S, warmup_ns=2 * NS_PER_S)
+QUIET = RunConfig(tick_rate_hz=25, duration_ns=16 * NS_PER_S, warmup_ns=2 * NS_PER_S)
 """40 ms apart: with one request out at a time, a tick within 20 ms of the one before would wait for
 that as well, and its hop grow by more than the delay."""
 
@@ -152,7 +152,8 @@ def test_a_delay_shifts_the_hop_that_it_is_in_and_no_other(
 
 STALL_S = 0.5
 RATE_HZ = 1_000
-BUSY = RunConfig(tick_rate_hz=RATE_HZ, duration_ns=10 * NS_PER_S, warmup_ns=NS_PER_S)
+SECONDS = 5
+BUSY = RunConfig(tick_rate_hz=RATE_HZ, duration_ns=SECONDS * NS_PER_S, warmup_ns=NS_PER_S)
 
 
 class Stop:
@@ -165,8 +166,8 @@ class Stop:
         self._thread = threading.Thread(target=self._stop)
 
     def observe(self, snapshot: Snapshot) -> None:
-        """Begin once three seconds of the run are over."""
-        if not self._pid and snapshot.phase == "measuring" and snapshot.elapsed_ns > 3 * NS_PER_S:
+        """Begin once two seconds of the run are over."""
+        if not self._pid and snapshot.phase == "measuring" and snapshot.elapsed_ns > 2 * NS_PER_S:
             self._pid = next(each.pid for each in snapshot.stages if each.stage == self._stage)
             self._thread.start()
 
@@ -196,7 +197,7 @@ def stalled_run(stage: str, path: Path) -> tuple[list[Row], Stop]:
     stop.join()
     assert outcome.result.status is RunStatus.COMPLETE
     rows = [row for row in check_whole(path) if not row["warmup"]]
-    assert len(rows) == BUSY.tick_rate_hz * 10
+    assert len(rows) == RATE_HZ * SECONDS
     return rows, stop
 
 
@@ -217,7 +218,7 @@ def check_stall_in(rows: list[Row], stop: Stop) -> None:
     waits_ms = [(stop.ended_ns - row["due_ns"]) / NS_PER_MS for row in due_within]
     predicted_ms = [0.0] * (len(rows) - len(waits_ms)) + waits_ms
     end_to_end = latencies_ms(rows, "end_to_end")
-    for percent in (96, 97, 98, 99, 99.5, 99.9):
+    for percent in (91, 93, 95, 97, 98, 99, 99.5, 99.9):
         predicted = percentile(predicted_ms, percent)
         assert predicted <= percentile(end_to_end, percent) < predicted + 100, percent
     assert statistics.median(end_to_end) < 50

@@ -16,7 +16,7 @@ from latbench.clock import NS_PER_S
 from latbench.config import MAX_AUTO_WARMUP_NS, WS_ENGINES
 from latbench.pacing import offset_blocks
 from tests.captures import MESSAGES, write_capture
-from tests.cli import SHORT, cmdline, run_latbench, start_latbench
+from tests.cli import SHORT, cmdline, report, run_latbench, start_latbench
 from tests.runs import check_whole, read_rows
 
 
@@ -28,9 +28,9 @@ def test_a_run_loses_nothing_and_its_file_says_what_it_printed(engine: str, tmp_
     assert len(rows) == 1200
     assert "none lost" in run.stdout
     assert "not Kafka" in run.stdout
-    report = run_latbench("report", path, cwd=tmp_path)
-    assert (report.code, report.stderr) == (0, "")
-    assert report.stdout == run.stdout
+    told = run_latbench("report", path, cwd=tmp_path)  # in a process of its own
+    assert (told.code, told.stderr) == (0, "")
+    assert told.stdout == run.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["run.parquet"]
 
 
@@ -39,9 +39,9 @@ def test_json_is_all_that_stands_on_stdout_and_the_file_gives_the_same(tmp_path:
     run = run_latbench("run", *SHORT, "--json", "--output", path, cwd=tmp_path)
     rows = check_whole(path, run)
     result = json.loads(run.stdout)
-    report = run_latbench("report", path, "--json", cwd=tmp_path)
-    assert (report.code, report.stderr) == (0, "")
-    assert report.stdout == run.stdout
+    told = report(path, "--json", cwd=tmp_path)
+    assert (told.code, told.stderr) == (0, "")
+    assert told.stdout == run.stdout
     measured = [row for row in rows if not row["warmup"]]
     assert result["counts"]["measured"] == len(measured) == 1000
     assert result["status"] == "complete"
@@ -164,8 +164,7 @@ def test_a_warm_up_ends_by_itself_and_what_is_measured_is_as_long_as_asked_for(
     (found,) = {"warmup-settled", "warmup-unsettled"} & run.findings.keys()
     assert run.findings[found]["values"] == {"waited": warmup_ns}
     assert "until settled" in run.stderr
-    report = run_latbench("report", path, "--json", cwd=tmp_path)
-    assert report.stdout == run.stdout
+    assert report(path, "--json", cwd=tmp_path).stdout == run.stdout
 
 
 def test_a_finding_that_was_allowed_makes_no_run_invalid_and_the_file_remembers_it(
@@ -174,7 +173,7 @@ def test_a_finding_that_was_allowed_makes_no_run_invalid_and_the_file_remembers_
     large = b'{"product_id":"SKL-GBP","note":"%b"}' % (b"x" * 3_000)
     lines = [b"1618677817.%d: " % i + (large if i == 4 else MESSAGES[2]) for i in range(10)]
     source = ("--source", write_capture(tmp_path / "large.ws", lines), "--warmup", "0")
-    options = (*source, "--producer", "message.max.bytes=2000", "--drain-timeout", "2s")
+    options = (*source, "--producer", "message.max.bytes=2000", "--drain-timeout", "1s")
     run = run_latbench("run", *options, "--json", cwd=tmp_path)
     assert run.code == 4, run.talk
     assert run.findings["ticks-lost"]["allowed"] is False
@@ -189,9 +188,9 @@ def test_a_finding_that_was_allowed_makes_no_run_invalid_and_the_file_remembers_
     assert run.code == 0, run.talk
     (line,) = [line for line in run.stdout.splitlines() if "1 of 10 ticks never" in line]
     assert "allowed" in line
-    report = run_latbench("report", path, cwd=tmp_path)
-    assert (report.code, report.stdout) == (0, run.stdout)
-    kept = run_latbench("report", path, "--json", cwd=tmp_path)
+    told = report(path, cwd=tmp_path)
+    assert (told.code, told.stdout) == (0, run.stdout)
+    kept = report(path, "--json", cwd=tmp_path)
     assert kept.result["config"]["allow"] == ["ticks-lost"]
     assert kept.findings["ticks-lost"]["allowed"] is True
     assert kept.findings["ticks-lost"]["severity"] == "invalid"

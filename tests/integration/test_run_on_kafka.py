@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 
 from latbench.clock import NS_PER_S
 from latbench.config import WS_ENGINES
-from tests.cli import SHORT, Finished, run_latbench, start_latbench, wait_until
+from tests.cli import SHORT, Finished, report, run_latbench, start_latbench, wait_until
 from tests.kafka import KafkaServer
 from tests.runs import Record, Row, check_messages, check_whole, read_rows, read_topic
 
@@ -55,10 +55,10 @@ def test_each_message_tells_what_its_row_tells(a_run: Run) -> None:
 
 
 def test_the_report_of_the_file_is_the_report_of_the_run(a_run: Run) -> None:
-    report = run_latbench("report", a_run.path, cwd=a_run.path.parent)
-    assert report.code == 0
-    assert report.stdout == a_run.finished.stdout
-    assert report.stderr == ""
+    told = report(a_run.path, cwd=a_run.path.parent)
+    assert told.code == 0
+    assert told.stdout == a_run.finished.stdout
+    assert told.stderr == ""
 
 
 def test_nothing_but_the_file_is_left(a_run: Run) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.cli import run_latbench
+from tests.cli import report, run_latbench
 from tests.runs import check_whole
 
 BRIEF = ("--duration", "0.3", "--warmup", "0", "--json")
@@ -78,11 +78,11 @@ def test_a_profile_is_in_the_file_as_what_it_set(tmp_path: Path) -> None:
     options = ("--profile", "latency", "--linger", "1", "--output", path)
     run = run_latbench("run", *BRIEF, *options, cwd=tmp_path)
     assert run.code == 0, run.talk
-    again = run_latbench("report", path, "--json", cwd=tmp_path)
+    again = report(path, "--json", cwd=tmp_path)
     for config in (run.result["config"], again.result["config"]):
         assert config["linger_ms"] == 1.0
         assert config["coalesce_ns"] == 300_000
         assert config["realtime"] is True
         assert config["hiccups"] is False
-    told = run_latbench("report", path, cwd=tmp_path)
+    told = report(path, cwd=tmp_path)
     assert "real-time where permitted" in told.stdout
