@@ -59,6 +59,9 @@ class _Library:
 
         self.config_new = declare("wasm_config_new", c_void_p)
         self.reserve = declare("wasmtime_config_memory_reservation_set", None, c_void_p, c_uint64)
+        self.reserve_growth = declare(
+            "wasmtime_config_memory_reservation_for_growth_set", None, c_void_p, c_uint64
+        )
         self.guard = declare("wasmtime_config_memory_guard_size_set", None, c_void_p, c_uint64)
         self.engine_new = declare("wasm_engine_new_with_config", c_void_p, c_void_p)
         self.module_new = declare(
@@ -99,8 +102,9 @@ def _compiled(binary: bytes) -> tuple[int, int]:
     """Engine and module (10 ms); both last as long as the process."""
     library = _library()
     config = library.config_new()
-    # by default 4 GiB of addresses are set aside, which `ulimit -v` and mlockall(2) would mind
+    # by default 6 GiB of addresses are set aside, which `ulimit -v` and mlockall(2) would mind
     library.reserve(config, 0)
+    library.reserve_growth(config, 0)
     library.guard(config, 0)
     engine, module = library.engine_new(config), c_void_p()
     if library.module_new(engine, binary, len(binary), ctypes.byref(module)) or not module.value:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from array import array
+from collections import defaultdict
 from typing import Final
 
 import msgspec
@@ -84,6 +85,7 @@ class Recorder:
         self._batch = batch
         self._seen = batch.seen if batch else memoryview(bytearray(SEEN))
         self._last_of_partition = batch.last if batch else memoryview(array("q", [-1]) * PARTITIONS)
+        self._last_beyond: defaultdict[int, int] = defaultdict(lambda: -1)
         self._reader = StampReader(relayed_end(run_id))
         self._errors_shown = 0
 
@@ -130,10 +132,11 @@ class Recorder:
             self._counters[ConsumerCounter.DUPLICATES] += 1
             return
         self._seen[place] = turn
-        if seq < self._last_of_partition[partition]:
+        last = self._last_of_partition if partition < PARTITIONS else self._last_beyond
+        if seq < last[partition]:
             self._counters[ConsumerCounter.REORDERED] += 1
         else:
-            self._last_of_partition[partition] = seq
+            last[partition] = seq
         self._ring.push(
             seq,
             stamps.due_ns,
