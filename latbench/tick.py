@@ -13,8 +13,8 @@ relay its own stamps to that and the two latencies known by then::
      "latency_t1":   0.010000,"latency_t2":   0.010000}
 
 Numbers are padded with blanks to widths that no run outgrows, so that every message of a run has
-its fields at the same places: `tickmatrix` reads and writes many at once by that. This module is
-its plain twin: one message at a time, whatever its layout. Readers decode only what they need and
+its fields at the same places: `batch` (compiled code) reads and writes many at once by that. This
+module is its plain twin: one message at a time, whatever its layout. Readers decode only what they need and
 skip the rest (`msgspec`, 0.7 µs for a 350-byte message).
 """
 

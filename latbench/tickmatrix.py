@@ -1,10 +1,8 @@
-"""Many ticks at once: messages of one width as a matrix of characters, a row each.
+"""Where a run's messages have their symbol and stamps, and NumPy's way of writing many of them.
 
-The bulk twin of `tick`: the same numbers read and the same bytes written at 0.1 to 0.3 µs a message
-(of a few hundred) in place of 1 to 2. It knows messages by their end, where generator and relay put
-their stamps at fixed places; what stands before is the source's and isn't looked at, but for the
-symbol. So a message with this run's name and stamps at its end is a tick of this run, whatever its
-document is; `StampReader.read_one` says the same of a single message.
+Messages are known by their end, where generator and relay put their stamps at fixed places; what
+stands before is the source's and isn't looked at, but for the symbol. So a message with this run's
+name and stamps at its end is a tick of this run, whatever its document is.
 """
 
 from __future__ import annotations
