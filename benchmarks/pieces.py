@@ -22,22 +22,15 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from latbench.batch.ticks import ConsumerBatch, RelayBatch, SentBatch
 from latbench.clock import monotonic_ns
 from latbench.histogram import Histogram
 from latbench.market import Market
 from latbench.recording import COLUMNS, CONSUMER
 from latbench.ring import RingReader, RingWriter, create_memory
 from latbench.source import TickBlock
-from latbench.stages.framing import framed
+from latbench.stages.framing import framed, header_of
 from latbench.tick import decode_relayed, decode_sent, sent_suffix_format, splice_relayed
-from latbench.tickmatrix import (
-    StampReader,
-    SymbolReader,
-    relayed_end,
-    rows_of,
-    sent_end,
-    splice,
-)
 
 RUN = "5f1c09ab"
 MANY = 250
@@ -72,26 +65,48 @@ def pieces() -> Iterator[Piece]:
     relayed = [
         splice_relayed(message, NOW_NS, NOW_NS + 50_000, NOW_NS + 60_000) for message in sent
     ]
-    sent_rows, relayed_rows = rows_of(sent), rows_of(relayed)
-    assert sent_rows is not None
-    assert relayed_rows is not None
-    sent_ns = np.full(MANY, NOW_NS)
     yield "encode a message", 1, lambda: block.blob[:width] + suffix % (7, NOW_NS, NOW_NS)
-    yield "make documents and frames", BLOCK, lambda: next(framed(blocks(block_of(BLOCK)), RUN))
+    yield "make documents", BLOCK, lambda: block_of(BLOCK)
+    batch = SentBatch(RUN)
+    yield "make frames, compiled", BLOCK, lambda: next(framed(blocks(block), RUN, batch))
+    yield "make frames, NumPy", BLOCK, lambda: next(framed(blocks(block), RUN))
     yield "read a sent message", 1, lambda: decode_sent(sent[0])
-    reader, symbols = StampReader(sent_end(RUN)), SymbolReader()
-    yield "read sent messages", MANY, lambda: (reader.read(sent_rows), symbols.read(sent_rows))
     yield "splice a message", 1, lambda: splice_relayed(sent[0], NOW_NS, NOW_NS, NOW_NS)
-    yield "splice messages", MANY, lambda: splice(sent_rows, sent_ns, NOW_NS, NOW_NS)
+    yield from relay_pieces(sent)
     yield "read a relayed message", 1, lambda: decode_relayed(relayed[0])
-    ends = StampReader(relayed_end(RUN))
-    yield "read relayed messages", MANY, lambda: ends.read(relayed_rows)
+    yield from consumer_pieces(relayed)
     yield from ring_pieces()
     latencies = np.random.default_rng(1).integers(100_000, 3_000_000, 10_000)
     histogram = Histogram()
     yield "count in a histogram", len(latencies), lambda: histogram.record(latencies)
     yield "read the clock", 1, monotonic_ns
     yield "a loop that never changes", 1000, lambda: sum(itertools.repeat(1, 1000))
+
+
+def relay_pieces(sent: list[bytes]) -> Iterator[Piece]:
+    batch = RelayBatch(RUN, 1)
+    header = header_of(len(sent[0]))
+    data = b"".join(header + os.urandom(4) + message for message in sent)  # any mask will do
+    batch.frames[: len(data)] = data
+    yield "take frames, compiled", MANY, lambda: batch.take_frames(0, len(data), MANY)
+    plain = b"".join(header + bytes(4) + message for message in sent)
+    batch.frames[: len(plain)] = plain
+    assert batch.take_frames(0, len(plain), MANY) == MANY
+    assert batch.relay(0, MANY, NOW_NS, NOW_NS) == MANY
+    yield "stamp messages, compiled", MANY, lambda: batch.relay(0, MANY, NOW_NS, NOW_NS)
+    yield "record answers, compiled", MANY, lambda: batch.answer(MANY, NOW_NS)
+
+
+def consumer_pieces(relayed: list[bytes]) -> Iterator[Piece]:
+    batch = ConsumerBatch(RUN)
+    data = b"".join(message[-batch.end_chars :] for message in relayed)
+    batch.ends[: len(data)] = data
+
+    def record() -> None:
+        batch.seen[:MANY] = bytes(MANY)  # else all but the first are duplicates
+        assert batch.record(0, MANY, NOW_NS) == MANY
+
+    yield "record messages, compiled", MANY, record
 
 
 def ring_pieces() -> Iterator[Piece]:

@@ -14,8 +14,8 @@ relay its own stamps to that and the two latencies known by then::
 
 Numbers are padded with blanks to widths that no run outgrows, so that every message of a run has
 its fields at the same places: `batch` (compiled code) reads and writes many at once by that. This
-module is its plain twin: one message at a time, whatever its layout. Readers decode only what they need and
-skip the rest (`msgspec`, 0.7 µs for a 350-byte message).
+module is its plain twin: one message at a time, whatever its layout. Readers decode only what they
+need and skip the rest (`msgspec`, 0.7 µs for a 350-byte message).
 """
 
 from __future__ import annotations
