@@ -8,7 +8,7 @@ import itertools
 import random
 import struct
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -513,13 +513,13 @@ foreign = st.one_of(
 )
 records = st.tuples(
     consumed_ticks | consumed_ticks | consumed_ticks | foreign,
-    st.sampled_from([0, 0, 1, PARTITIONS - 1]),
+    st.sampled_from([0, 0, 1, PARTITIONS - 1, PARTITIONS]),
     st.integers(0, MAX) | st.just(-1),
     st.sampled_from([0] * 19 + [TIMED_OUT]),
 )
 
 
-def taken_by(batch: ConsumerBatch | None, batches: Sequence[InMemory]) -> tuple[object, ...]:
+def taken_by(batch: ConsumerBatch | None, batches: Sequence[InMemory]) -> tuple[Any, ...]:
     """Rows, counters and what was said."""
     ring, supervisor = TwoEndedRing(CONSUMER, 1 << 10), ListeningSupervisor()
     recorder = Recorder(RUN_ID, ring.writer, supervisor.as_supervisor(), batch)
@@ -560,6 +560,23 @@ def test_a_tick_is_known_again_for_four_million_ticks() -> None:
     ]
     assert counts[ConsumerCounter.DUPLICATES] == 1
     assert counts[ConsumerCounter.REORDERED] == 1
+
+
+@pytest.mark.parametrize("turn", [0, 1, 253, 254, 255, 256, 509, 510])
+def test_a_tick_is_new_in_every_round(turn: int) -> None:
+    batches = [in_order([5 + turn * SEEN, 5 + turn * SEEN, 6])]
+    taken = taken_by(ConsumerBatch(RUN_ID), batches)
+    assert taken == taken_by(None, batches)
+    rows, counts, _ = taken
+    assert [row["seq"] for row in rows] == [5 + turn * SEEN, 6]
+    assert counts[ConsumerCounter.DUPLICATES] == 1
+
+
+def test_a_partitions_last_tick_that_was_forgotten_comes_in_order() -> None:
+    batches = [in_order([5]), in_order([5 + SEEN], partition=1), in_order([5])]
+    taken = taken_by(ConsumerBatch(RUN_ID), batches)
+    assert taken == taken_by(None, batches)
+    assert taken[1][ConsumerCounter.REORDERED] == 0
 
 
 @pytest.mark.parametrize("partition", [-1, -(2**31), PARTITIONS, 2**31 - 1])
