@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from latbench import config
 from latbench.arrivals import Arrivals
+from latbench.batch import wasm
 from latbench.config import MAX_SPEED, RunConfig
 from latbench.errors import UsageError
 
@@ -246,6 +249,14 @@ def test_without_secrets_only_secrets_are_blotted_out(side: str) -> None:
     assert msgspec.structs.replace(run.without_secrets(), **{side: given_}) == run
 
 
+@pytest.mark.parametrize("available", [False, True])
+def test_compiled_code_is_used_where_it_can_run(
+    available: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wasm, "library_path", lambda: Path("libwasmtime.so") if available else None)
+    assert RunConfig().compiled is available
+
+
 def test_a_config_knows_its_source_its_broker_and_its_schedule() -> None:
     simulated = RunConfig()
     assert (simulated.is_replay, simulated.is_embedded) == (False, True)
@@ -269,6 +280,7 @@ def test_a_config_knows_its_source_its_broker_and_its_schedule() -> None:
         coalesce_ns=st.integers(0, 10**9),
         spin=st.booleans(),
         realtime=st.booleans(),
+        compiled=st.booleans(),
         arrivals=st.sampled_from(Arrivals),
         pin=st.lists(st.integers(0, 999), max_size=3).map(tuple),
     )

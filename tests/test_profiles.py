@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from latbench.batch import wasm
 from latbench.cli import conduct
 from latbench.cli.profiles import NAMES
 from latbench.config import RunConfig
@@ -62,6 +63,32 @@ def test_a_profile_sets_what_goes_together(
 ) -> None:
     assert configured("--profile", name) == values
     assert configured(*configured.toml(f'profile = "{name}"')) == values
+
+
+@pytest.mark.parametrize(
+    ("options", "file", "available", "compiled"),
+    [
+        ((), "", True, True),
+        (("--compiled",), "compiled = false", True, True),
+        (("--no-compiled",), "", True, False),
+        ((), "compiled = false", True, False),
+        (("--profile", "throughput", "--no-compiled"), "", True, False),
+        ((), "", False, False),
+        (("--compiled",), "", False, False),
+    ],
+)
+def test_compiled_code_is_used_where_it_can_run_unless_told_otherwise(
+    configured: Configured,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    file: str,
+    available: bool,
+    compiled: bool,
+) -> None:
+    monkeypatch.setattr(wasm, "is_available", lambda: available)
+    configured(*configured.toml(file), *options)
+    assert configured.config is not None
+    assert configured.config.compiled is compiled
 
 
 def test_every_profile_is_tested_here() -> None:

@@ -186,9 +186,11 @@ def test_without_a_tail_the_shares_of_all_ticks_are_shown_alone() -> None:
         ({"realtime": True}, "real-time where permitted"),
         ({"hiccups": False}, "no hiccup meters"),
         ({"kafka_client": "confluent-kafka"}, "Kafka by confluent-kafka"),
+        ({"compiled": False}, "one tick at a time, without compiled code"),
         (
-            {"kafka_client": "confluent-kafka", "spin": True, "hiccups": False},
-            "Kafka by confluent-kafka, spinning, no hiccup meters",
+            {"kafka_client": "confluent-kafka", "compiled": False, "spin": True, "hiccups": False},
+            "Kafka by confluent-kafka, one tick at a time, without compiled code, spinning, "
+            "no hiccup meters",
         ),
     ],
 )

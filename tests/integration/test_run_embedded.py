@@ -65,12 +65,18 @@ def test_json_is_all_that_stands_on_stdout_and_the_file_gives_the_same(tmp_path:
         assert hop["mean_ns"] == pytest.approx(latencies_ns.mean(), rel=1e-3)
 
 
-@pytest.mark.parametrize("arrivals", [Arrivals.POISSON, Arrivals.BURST])
-def test_ticks_are_due_as_the_arrivals_and_the_seed_say(arrivals: Arrivals, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("arrivals", "way"),
+    [(Arrivals.POISSON, "--no-compiled"), (Arrivals.BURST, "--compiled")],
+)
+def test_ticks_are_due_as_the_arrivals_and_the_seed_say(
+    arrivals: Arrivals, way: str, tmp_path: Path
+) -> None:
     path = tmp_path / "run.parquet"
-    more = ("--arrivals", arrivals, "--seed", "7", "--tick-rate", "2000", "--json")
+    more = ("--arrivals", arrivals, "--seed", "7", "--tick-rate", "2000", way, "--json")
     run = run_latbench("run", *SHORT, *more, "--output", path, cwd=tmp_path)
     rows = check_whole(path, run)
+    assert run.result["config"]["compiled"] is (way == "--compiled")
     offsets = next(offset_blocks(arrivals, 2000, 7))
     expected = offsets[offsets < 1_200_000_000].tolist()
     assert [row["due_ns"] - run.result["start_ns"] for row in rows] == expected
