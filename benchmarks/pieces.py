@@ -16,7 +16,7 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import msgspec
@@ -51,7 +51,7 @@ def block_of(count: int) -> TickBlock:
     )
 
 
-def blocks(block: TickBlock) -> Iterator[TickBlock]:
+def blocks(block: TickBlock) -> Generator[TickBlock]:
     yield block
 
 
