@@ -103,6 +103,13 @@ def test_what_is_not_exported_is_no_function() -> None:
         Instance(MODULE).function("nowhere", 1)
 
 
+def test_a_function_that_was_stopped_works_again() -> None:
+    peek = Instance(MODULE).function("peek", 1)
+    with pytest.raises(RuntimeError):
+        peek(PAGE_BYTES * 1000)
+    assert peek(5) == 0
+
+
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
@@ -128,6 +135,7 @@ def test_what_traps_is_told_with_its_arguments(name: str, arguments: tuple[int, 
         (b"no module", "compile"),
         (MODULE[:-1], "compile"),
         (compiled('(module (import "a" "b" (func)))'), "start"),
+        (compiled("(module (func $f (unreachable)) (start $f))"), "start"),
     ],
 )
 def test_a_module_that_is_none_is_told(binary: bytes, what: str) -> None:

@@ -123,7 +123,10 @@ class Instance:
         self._context = library.store_context(store)
         self._instance = ctypes.create_string_buffer(_EXTERN_BYTES)
         trap = c_void_p()
-        if library.instance_new(self._context, module, None, 0, self._instance, ctypes.byref(trap)):
+        if (
+            library.instance_new(self._context, module, None, 0, self._instance, ctypes.byref(trap))
+            or trap.value
+        ):
             raise LatbenchError("Wasmtime can't start latbench's module", "reinstall latbench")
         exported = self._export("memory")
         memory = ctypes.addressof(exported) + _EXTERN_VALUE
@@ -154,6 +157,7 @@ class Instance:
         def run(*given: int) -> int:  # hot path
             pack_into(words, 0, *given)
             if call(context, place, address, values, trap_at) or trap:
+                trap.value = None
                 raise RuntimeError(f"{name}{given} was stopped by Wasmtime")
             return words[0] & 0xFFFFFFFF
 

@@ -112,6 +112,8 @@ class _ServerListener(WSListener):
         if on_texts is not None:
             self.take_texts = on_texts
         self.clogged = False
+        self.over = False
+        """Nothing that comes now is of any meaning (RFC 6455, 7.1.7)."""
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         self._transport = transport
@@ -120,14 +122,16 @@ class _ServerListener(WSListener):
             transport.underlying_transport.pause_reading()
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:  # hot path
-        if transport.is_close_frame_sent:
-            # picows reads on for 10 ms after it refused a frame, and would hand over even that one
+        if self.over or frame.payload_size > MAX_MESSAGE_BYTES:
+            # picows reads on for 10 ms after a frame was refused, and would hand over what comes,
+            # even a frame that it found too large itself
+            self.over = True
             return
         kind = frame.msg_type
         gathered = self._gathered
         if kind in _DATA:
             if self._fragments:
-                raise WSProtocolError(WSCloseCode.PROTOCOL_ERROR, "a message within another")
+                raise self._refusal(WSCloseCode.PROTOCOL_ERROR, "a message within another")
             if frame.fin:
                 if not gathered:
                     # what else the same read brought had arrived by this moment, too
@@ -176,18 +180,22 @@ class _ServerListener(WSListener):
 
     def _continue(self, frame: WSFrame) -> None:
         if not self._fragments:
-            raise WSProtocolError(WSCloseCode.PROTOCOL_ERROR, "a continuation of nothing")
+            raise self._refusal(WSCloseCode.PROTOCOL_ERROR, "a continuation of nothing")
         fragment = frame.get_payload_as_bytes()
         self._fragments.append(fragment)
         self._fragments_bytes += len(fragment)
         # picows limits a frame; a message may have any number of them, empty ones included
         if max(self._fragments_bytes, len(self._fragments)) > MAX_MESSAGE_BYTES:
-            raise WSProtocolError(WSCloseCode.MESSAGE_TOO_BIG, "too large a message")
+            raise self._refusal(WSCloseCode.MESSAGE_TOO_BIG, "too large a message")
         if frame.fin:
             whole, self._fragments = b"".join(self._fragments), []
             if not self._gathered:
                 self._relay_in_ns = monotonic_ns()
             self._gathered.append(whole)
+
+    def _refusal(self, code: WSCloseCode, why: str) -> WSProtocolError:
+        self.over = True
+        return WSProtocolError(code, why)
 
     def pause_writing(self) -> None:
         self.clogged = True
@@ -252,7 +260,8 @@ class PicowsServer:
         """See `websocket.Server`."""
         if self._server is not None:
             self._server.close()
-        for transport in list(self.listeners):
+        for transport, listener in list(self.listeners.items()):
+            listener.over = True
             transport.send_close(WSCloseCode.GOING_AWAY)
             transport.disconnect()
 
