@@ -146,6 +146,7 @@ class _ServerListener(WSListener):
             transport.send_pong(frame.get_payload_as_bytes())
         elif kind == _CLOSE:
             self._hand_over()
+            self.over = True
             transport.send_close(frame.get_close_code())
             transport.disconnect()
         if frame.last_in_buffer or len(gathered) >= _MOST_AT_ONCE:
