@@ -166,6 +166,6 @@ def alike(seq: int, symbol: str = "TCS", sent_ns: int = NOW_NS - 50_000, more: s
 
 
 def alike_now(numbers: Iterable[int]) -> list[bytes]:
-    """Such messages, sent a moment ago."""
-    sent_ns = monotonic_ns() - 50_000
+    """Such messages, sent before any moment that was read just before, however the machine stalls."""
+    sent_ns = monotonic_ns() - NS_PER_S
     return [alike(seq, sent_ns=sent_ns) for seq in numbers]
