@@ -166,6 +166,6 @@ def alike(seq: int, symbol: str = "TCS", sent_ns: int = NOW_NS - 50_000, more: s
 
 
 def alike_now(numbers: Iterable[int]) -> list[bytes]:
-    """Such messages, sent before any moment that was read just before, however the machine stalls."""
+    """Such messages, sent a second ago: before any moment read just now, whatever stalls."""
     sent_ns = monotonic_ns() - NS_PER_S
     return [alike(seq, sent_ns=sent_ns) for seq in numbers]
