@@ -9,7 +9,6 @@ from typing import Final
 import msgspec
 
 from latbench.arrivals import Arrivals
-from latbench.batch import wasm
 from latbench.clock import NS_PER_S
 from latbench.errors import UsageError
 
@@ -88,8 +87,8 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     """At least so long between two writes of the generator: ticks due meanwhile go together."""
     spin: bool = False
     """Whether generator, relay and consumer look for work without ever sleeping."""
-    compiled: bool = msgspec.field(default_factory=wasm.is_available)
-    """Whether they handle many ticks at once by compiled code."""
+    compiled: bool = True
+    """Whether they handle many ticks at once by compiled code, where Wasmtime is there for it."""
     realtime: bool = False
     """Whether they ask for `SCHED_FIFO` and locked memory."""
     allow: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ from typing import Final, Protocol, TypedDict
 
 from latbench import broker
 from latbench.assignment import Assignment
+from latbench.batch import wasm
 from latbench.clock import NS_PER_S, monotonic_ns
 from latbench.collector import Rings
 from latbench.control import Ready, Work
@@ -137,7 +138,7 @@ class Launch:
             "hiccups": config.hiccups,
             "spin": config.spin,
             "realtime": config.realtime,
-            "compiled": config.compiled,
+            "compiled": config.compiled and wasm.is_available(),
         }
         consumer = ConsumerPlan(
             **common,

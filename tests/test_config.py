@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import msgspec
 import pytest
 from hypothesis import given
@@ -9,7 +7,6 @@ from hypothesis import strategies as st
 
 from latbench import config
 from latbench.arrivals import Arrivals
-from latbench.batch import wasm
 from latbench.config import MAX_SPEED, RunConfig
 from latbench.errors import UsageError
 
@@ -249,12 +246,10 @@ def test_without_secrets_only_secrets_are_blotted_out(side: str) -> None:
     assert msgspec.structs.replace(run.without_secrets(), **{side: given_}) == run
 
 
-@pytest.mark.parametrize("available", [False, True])
-def test_compiled_code_is_used_where_it_can_run(
-    available: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(wasm, "library_path", lambda: Path("libwasmtime.so") if available else None)
-    assert RunConfig().compiled is available
+def test_compiled_code_is_the_default() -> None:
+    """Also of a result file from before: it must not tell of what it never knew."""
+    assert RunConfig().compiled
+    assert msgspec.json.decode(b"{}", type=RunConfig).compiled
 
 
 def test_a_config_knows_its_source_its_broker_and_its_schedule() -> None:

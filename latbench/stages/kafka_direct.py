@@ -308,13 +308,13 @@ class HeldBatch:
     def __len__(self) -> int:
         return len(self._messages)
 
-    @property
+    @functools.cached_property
     def partitions(self) -> list[int]:
         """See `kafka.Arrived`."""
         partitions: list[int] = self._messages["partition"].tolist()
         return partitions
 
-    @property
+    @functools.cached_property
     def offsets(self) -> list[int]:
         """See `kafka.Arrived`."""
         offsets: list[int] = self._messages["offset"].tolist()
