@@ -15,7 +15,7 @@ from tests.cli import Caller
 
 MS = 1_000_000
 PLAIN = {"linger_ms": 0.0, "coalesce_ns": 0, "realtime": False, "hiccups": True}
-LATENCY = {"linger_ms": 0.0, "coalesce_ns": 700_000, "realtime": True, "hiccups": False}
+LATENCY = {"linger_ms": 0.0, "coalesce_ns": 500_000, "realtime": True, "hiccups": False}
 THROUGHPUT = {"linger_ms": 5.0, "coalesce_ns": 2 * MS, "realtime": False, "hiccups": False}
 
 

@@ -81,7 +81,7 @@ def test_a_profile_is_in_the_file_as_what_it_set(tmp_path: Path) -> None:
     again = report(path, "--json", cwd=tmp_path)
     for config in (run.result["config"], again.result["config"]):
         assert config["linger_ms"] == 1.0
-        assert config["coalesce_ns"] == 700_000
+        assert config["coalesce_ns"] == 500_000
         assert config["realtime"] is True
         assert config["hiccups"] is False
     told = report(path, cwd=tmp_path)
