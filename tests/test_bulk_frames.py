@@ -92,6 +92,9 @@ class Server:
         """Those that came alone, or few of them."""
         self.within_message = False
         self.ended = False
+        self.tail_bytes: int | None = None
+        self.may_read_ahead = False
+        """Whether the library gets more than frames of its own."""
         self.calls: list[str] = []
 
     # --- the library
@@ -106,12 +109,14 @@ class Server:
         assert self._buffer[:nbytes] == self.stream[self._at : self._at + nbytes]
         self._at += nbytes
         upto = self._bounds[self._next + 1]
-        assert self._at <= upto or nbytes <= _FEW_BYTES, "more than a frame at once"
+        if not self.may_read_ahead:
+            assert self._at <= upto or nbytes <= _FEW_BYTES, "more than a frame at once"
         while self._next < len(self.frames) and self._bounds[self._next + 1] <= self._at:
             one = self.frames[self._next]
             self._next += 1
             if not self.ended:  # what comes behind in the same read is not heeded
                 self._take(one)
+            self.tail_bytes = self._at - self._bounds[self._next]
 
     def _take(self, one: Sent) -> None:
         self.passed.append(one.number)
@@ -193,9 +198,9 @@ def messages_of(frames: Sequence[Sent]) -> list[bytes]:
 class Connection:
     """A transport whose bytes come in reads of any size."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, in_frame: bool = False) -> None:
         self.server = server
-        self.reader = BulkReader(server, server, batch())
+        self.reader = BulkReader(server, server, batch(), in_frame=in_frame)
         self.rest = memoryview(server.stream)
 
     def read(self, size: int) -> None:
@@ -208,7 +213,8 @@ class Connection:
         if count:
             self.server.expect(len(self.server.stream) - len(self.rest))
             self.reader.buffer_updated(count)
-            assert self.server.ended or self.server.is_between_frames
+            if not self.server.may_read_ahead:
+                assert self.server.ended or self.server.is_between_frames
         batch().frames[: len(NOISE)] = NOISE  # what the next connection reads
 
     def read_all(self, sizes: Iterator[int]) -> None:
@@ -280,6 +286,58 @@ def test_the_library_gets_all_but_the_texts_whatever_the_reads(
     assert sum(server.taken) == len(frames) - len(server.passed)
     assert all(1 <= count <= MOST_TEXTS for count in server.taken)
     assert server.messages == messages_of(frames)
+
+
+@given(
+    st.lists(harmless, min_size=1, max_size=4).map(joined).filter(bool),
+    st.integers(0, 1 << 18),
+    cuts,
+    rooms,
+)
+@settings(max_examples=100)
+def test_one_that_begins_within_a_frame_passes_all_on_until_it_knows_where_the_next_is(
+    frames: list[Sent], begun: int, sizes: list[int], room: int
+) -> None:
+    server = Server(frames, room)
+    server.may_read_ahead = True
+    # the library alone, up to somewhere
+    read = 0
+    while read < min(begun, len(server.stream)):
+        part = server.stream[read : min(read + room, begun)]
+        server.get_buffer(-1)[: len(part)] = part
+        server.buffer_updated(len(part))
+        read += len(part)
+    connection = Connection(server, in_frame=True)
+    connection.rest = connection.rest[read:]
+    left = itertools.cycle(sizes)
+    while connection.rest:
+        connection.read(next(left))
+        # found, it has the rest of one frame to pass on
+        server.may_read_ahead = connection.reader.is_lost or not server.is_between_frames
+    assert server.has_all
+    assert server.messages == messages_of(frames)
+
+
+def test_frames_are_taken_from_the_first_whose_beginning_is_seen() -> None:
+    frames = texts(60, 200)
+    size = len(frames[0].data)
+    server = Server(frames)
+    server.may_read_ahead = True
+    server.get_buffer(-1)[:7] = server.stream[:7]
+    server.buffer_updated(7)
+    connection = Connection(server, in_frame=True)
+    connection.rest = connection.rest[7:]
+    connection.read(size - 7 + 1)  # one byte of the next: not its size
+    connection.read(20 * size)  # one byte of the one after these
+    connection.read(size)
+    assert (connection.reader.is_lost, server.taken) == (True, [])
+    connection.read(size + 100)
+    assert not connection.reader.is_lost
+    server.may_read_ahead = False
+    connection.read(20 * size)  # the rest of that one, which the library has, and others
+    assert server.taken == [19]
+    connection.read_all(itertools.repeat(1 << 18))
+    assert server.messages == [each.text for each in frames]
 
 
 @given(st.lists(harmless, min_size=1, max_size=2).map(joined).filter(bool))

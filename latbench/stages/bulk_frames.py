@@ -44,6 +44,10 @@ class _Listener(Protocol):
     def take_texts(self, relay_in_ns: int, count: int) -> None:
         """Take the texts that the batch has now; see `websocket.OnTexts`."""
 
+    tail_bytes: int | None
+    """So many bytes of the next frame came with the last one that the library read; None where that
+    has read none since this was set to None."""
+
     @property
     def within_message(self) -> bool:
         """Whether a message came in part: frames that begin another are the library's to refuse."""
@@ -56,12 +60,17 @@ class _Listener(Protocol):
 class BulkReader(asyncio.BufferedProtocol):
     """A connection's protocol in the place of the library's.
 
-    It takes that place when the library has nothing of a frame, or both would read apart. What is
-    read goes to the batch's memory, which all connections share: a transport asks for the buffer,
-    fills it and tells so in one go, and what is no whole frame yet is kept outside until then.
+    What is read goes to the batch's memory, which all connections share: a transport asks for the
+    buffer, fills it and tells so in one go, and what is no whole frame yet is kept outside until
+    then.
+
+    `in_frame`: it takes that place while the library has a part of a frame, as it always has of a
+    client that sends more than it reads. All goes to the library until one is seen to begin.
     """
 
-    def __init__(self, library: _Library, listener: _Listener, batch: RelayBatch) -> None:
+    def __init__(
+        self, library: _Library, listener: _Listener, batch: RelayBatch, *, in_frame: bool = False
+    ) -> None:
         self._library = library
         self._listener = listener
         self._batch = batch
@@ -72,6 +81,8 @@ class BulkReader(asyncio.BufferedProtocol):
         self._end = 0
         self._passing = 0
         """So many more bytes are of a frame that the library has the beginning of."""
+        self.is_lost = in_frame
+        """Whether it is unknown where the next frame begins."""
 
     def get_buffer(self, sizehint: int) -> memoryview:  # hot path
         """Room behind what was left."""
@@ -86,7 +97,9 @@ class BulkReader(asyncio.BufferedProtocol):
         arrived_ns = monotonic_ns()
         self._begin, self._end = 0, self._end + nbytes
         batch, listener = self._batch, self._listener
-        if self._end <= _FEW_BYTES and not self._passing and self._are_whole_frames():
+        if self.is_lost:
+            self._find_begin()
+        elif self._end <= _FEW_BYTES and not self._passing and self._are_whole_frames():
             self._pass_on(self._end)
         while self._begin < self._end and not self._ended:
             if self._passing:
@@ -117,6 +130,23 @@ class BulkReader(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         """The library's."""
         self._library.resume_writing()
+
+    def _find_begin(self) -> None:
+        """Pass on what there is, and see where the frame begins that the library has a part of."""
+        tail: int | None = None
+        while self._begin < self._end and not self._ended:
+            self._listener.tail_bytes = None
+            passed = self._pass_part(self._end)
+            if self._listener.tail_bytes is not None:
+                tail = self._listener.tail_bytes
+            elif tail is not None:
+                tail += passed
+        if tail is None:
+            return
+        size = self._size_of_frame(self._end - tail) if tail else 0
+        if size or not tail:
+            self._passing = size - tail
+            self.is_lost = False
 
     def _are_whole_frames(self) -> bool:  # hot path
         """Whether what is there ends where a frame does."""
@@ -160,9 +190,14 @@ class BulkReader(asyncio.BufferedProtocol):
         self._passing = max(self._passing - count, 0)
         upto = self._begin + count
         while self._begin < upto and not self._ended:
-            room = memoryview(self._library.get_buffer(upto - self._begin)).cast("B")
-            part = min(len(room), upto - self._begin)
-            room[:part] = self._bytes[self._begin : self._begin + part]
-            self._begin += part
-            self._library.buffer_updated(part)
-            self._ended = self._listener.ended
+            self._pass_part(upto)
+
+    def _pass_part(self, upto: int) -> int:
+        """Give the library what it has room for; how many bytes."""
+        room = memoryview(self._library.get_buffer(upto - self._begin)).cast("B")
+        part = min(len(room), upto - self._begin)
+        room[:part] = self._bytes[self._begin : self._begin + part]
+        self._begin += part
+        self._library.buffer_updated(part)
+        self._ended = self._listener.ended
+        return part

@@ -111,6 +111,8 @@ class _ServerListener(WSListener):
         """Until it reads by way of that."""
         if on_texts is not None:
             self.take_texts = on_texts
+        self.tail_bytes: int | None = None
+        """See `BulkReader`."""
         self.clogged = False
         self.over = False
         """Nothing that comes now is of any meaning (RFC 6455, 7.1.7)."""
@@ -151,16 +153,19 @@ class _ServerListener(WSListener):
             transport.disconnect()
         if frame.last_in_buffer or len(gathered) >= _MOST_AT_ONCE:
             self._hand_over()
-            if self._batch is not None and frame.last_in_buffer and not frame.tail_size:
-                self._read_in_bulk(transport.underlying_transport, self._batch)
+            if frame.last_in_buffer:
+                self.tail_bytes = frame.tail_size
+                if self._batch is not None:
+                    self._read_in_bulk(transport.underlying_transport, self._batch)
 
     def _read_in_bulk(self, transport: asyncio.Transport, batch: RelayBatch) -> None:
-        """From here on, where picows has read all that came and no part of a frame is left in it.
+        """From here on, where picows has read all that came.
 
         Not from the handshake on: a client may send frames right behind its request.
         """
         library = cast("BulkReader", transport.get_protocol())
-        transport.set_protocol(BulkReader(library, self, batch))
+        in_frame = bool(self.tail_bytes)
+        transport.set_protocol(BulkReader(library, self, batch, in_frame=in_frame))
         self._batch = None
 
     @property
