@@ -146,6 +146,11 @@ class Server:
     def resume_writing(self) -> None:
         self.calls.append("resume_writing")
 
+    def read(self, data: bytes) -> None:
+        """What a transport does with what it has read."""
+        self.get_buffer(-1)[: len(data)] = data
+        self.buffer_updated(len(data))
+
     # --- the listener
 
     def take_texts(self, relay_in_ns: int, count: int) -> None:
@@ -190,15 +195,14 @@ def messages_of(frames: Sequence[Sent]) -> list[bytes]:
     server = Server(frames, max(len(each.data) for each in [*frames, sent(PING, b"")]))
     for each in frames:
         if not server.ended:
-            server.get_buffer(-1)[: len(each.data)] = each.data
-            server.buffer_updated(len(each.data))
+            server.read(each.data)
     return server.messages
 
 
 class Connection:
     """A transport whose bytes come in reads of any size."""
 
-    def __init__(self, server: Server, in_frame: bool = False) -> None:
+    def __init__(self, server: Server, *, in_frame: bool = False) -> None:
         self.server = server
         self.reader = BulkReader(server, server, batch(), in_frame=in_frame)
         self.rest = memoryview(server.stream)
@@ -301,14 +305,11 @@ def test_one_that_begins_within_a_frame_passes_all_on_until_it_knows_where_the_n
     server = Server(frames, room)
     server.may_read_ahead = True
     # the library alone, up to somewhere
-    read = 0
-    while read < min(begun, len(server.stream)):
-        part = server.stream[read : min(read + room, begun)]
-        server.get_buffer(-1)[: len(part)] = part
-        server.buffer_updated(len(part))
-        read += len(part)
+    begun = min(begun, len(server.stream))
+    for begin in range(0, begun, room):
+        server.read(server.stream[begin : min(begin + room, begun)])
     connection = Connection(server, in_frame=True)
-    connection.rest = connection.rest[read:]
+    connection.rest = connection.rest[begun:]
     left = itertools.cycle(sizes)
     while connection.rest:
         connection.read(next(left))
@@ -323,8 +324,7 @@ def test_frames_are_taken_from_the_first_whose_beginning_is_seen() -> None:
     size = len(frames[0].data)
     server = Server(frames)
     server.may_read_ahead = True
-    server.get_buffer(-1)[:7] = server.stream[:7]
-    server.buffer_updated(7)
+    server.read(server.stream[:7])
     connection = Connection(server, in_frame=True)
     connection.rest = connection.rest[7:]
     connection.read(size - 7 + 1)  # one byte of the next: not its size

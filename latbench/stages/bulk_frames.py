@@ -64,8 +64,8 @@ class BulkReader(asyncio.BufferedProtocol):
     buffer, fills it and tells so in one go, and what is no whole frame yet is kept outside until
     then.
 
-    `in_frame`: it takes that place while the library has a part of a frame, as it always has of a
-    client that sends more than it reads. All goes to the library until one is seen to begin.
+    `in_frame`: it takes that place while the library has a part of a frame, as it may have after
+    every read of a client that never pauses. All goes to the library until one is seen to begin.
     """
 
     def __init__(
@@ -97,11 +97,13 @@ class BulkReader(asyncio.BufferedProtocol):
         arrived_ns = monotonic_ns()
         self._begin, self._end = 0, self._end + nbytes
         batch, listener = self._batch, self._listener
-        if self.is_lost:
-            self._find_begin()
-        elif self._end <= _FEW_BYTES and not self._passing and self._are_whole_frames():
+        is_between = not self.is_lost and not self._passing
+        if self._end <= _FEW_BYTES and is_between and self._are_whole_frames():
             self._pass_on(self._end)
         while self._begin < self._end and not self._ended:
+            if self.is_lost:
+                self._find_begin()
+                continue
             if self._passing:
                 self._pass_on(min(self._passing, self._end - self._begin))
                 continue
@@ -132,18 +134,13 @@ class BulkReader(asyncio.BufferedProtocol):
         self._library.resume_writing()
 
     def _find_begin(self) -> None:
-        """Pass on what there is, and see where the frame begins that the library has a part of."""
-        tail: int | None = None
-        while self._begin < self._end and not self._ended:
-            self._listener.tail_bytes = None
-            passed = self._pass_part(self._end)
-            if self._listener.tail_bytes is not None:
-                tail = self._listener.tail_bytes
-            elif tail is not None:
-                tail += passed
+        """Pass a part on, and see where the frame begins that the library has some of behind it."""
+        self._listener.tail_bytes = None
+        self._pass_part(self._end)
+        tail = self._listener.tail_bytes
         if tail is None:
             return
-        size = self._size_of_frame(self._end - tail) if tail else 0
+        size = self._size_of_frame(self._begin - tail) if tail else 0
         if size or not tail:
             self._passing = size - tail
             self.is_lost = False
@@ -192,12 +189,11 @@ class BulkReader(asyncio.BufferedProtocol):
         while self._begin < upto and not self._ended:
             self._pass_part(upto)
 
-    def _pass_part(self, upto: int) -> int:
-        """Give the library what it has room for; how many bytes."""
+    def _pass_part(self, upto: int) -> None:
+        """Give the library what it has room for."""
         room = memoryview(self._library.get_buffer(upto - self._begin)).cast("B")
         part = min(len(room), upto - self._begin)
         room[:part] = self._bytes[self._begin : self._begin + part]
         self._begin += part
         self._library.buffer_updated(part)
         self._ended = self._listener.ended
-        return part
