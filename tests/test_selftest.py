@@ -19,23 +19,25 @@ from latbench.errors import UsageError
 from latbench.render.console import open_console
 from latbench.render.selftest import SelftestProgress, SelftestReport
 from latbench.result import BrokerFacts, Snapshot
-from latbench.selftest import (
+from latbench.selftest import selftest_config
+from latbench.selftest_result import (
     ALLOWED_NS,
+    Columns,
+    SelftestResult,
+    Shift,
+    Verdict,
+    allowed_ns,
+    judge,
+)
+from latbench.selftest_turns import (
     DEFAULT_STEP_NS,
     DELAYS_NS,
     MAX_STEP_NS,
     MIN_STEP_NS,
     PLACES,
     TICK_RATE_HZ,
-    Columns,
-    SelftestResult,
-    Shift,
     Turn,
-    Verdict,
-    allowed_ns,
-    judge,
     make_turns,
-    selftest_config,
     steps_at,
 )
 from latbench.stages.proxy import Delays

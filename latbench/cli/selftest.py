@@ -23,17 +23,9 @@ from latbench.findings import Severity, describe, severity
 from latbench.render.console import open_console
 from latbench.render.selftest import SelftestProgress, SelftestReport
 from latbench.result import RunStatus, Snapshot
-from latbench.selftest import (
-    DEFAULT_STEP_NS,
-    Proxies,
-    SelftestResult,
-    Turn,
-    allowed_ns,
-    judge,
-    make_turns,
-    read_columns,
-    selftest_config,
-)
+from latbench.selftest import Proxies, selftest_config
+from latbench.selftest_result import SelftestResult, allowed_ns, judge, read_columns
+from latbench.selftest_turns import DEFAULT_STEP_NS, Turn, make_turns
 from latbench.supervisor import Interrupted, Outcome
 from latbench.supervisor import run as supervise
 from latbench.units import parse_duration_ns

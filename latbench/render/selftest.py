@@ -12,15 +12,8 @@ from latbench.clock import NS_PER_MS, NS_PER_S, NS_PER_US, monotonic_ns
 from latbench.render.hops import NOT_AVAILABLE
 from latbench.render.ink import Drawn, Ink, Line, left, paragraph, right
 from latbench.result import Snapshot
-from latbench.selftest import (
-    ALLOWED_NS,
-    ALLOWED_SHARE,
-    PLACES,
-    SelftestResult,
-    Shift,
-    Turn,
-    Verdict,
-)
+from latbench.selftest_result import ALLOWED_NS, ALLOWED_SHARE, SelftestResult, Shift, Verdict
+from latbench.selftest_turns import PLACES, Turn
 from latbench.units import format_duration, format_latency
 
 _EVERY_NS: Final = 5 * NS_PER_S

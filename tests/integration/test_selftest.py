@@ -13,7 +13,7 @@ from latbench import selftest
 from latbench.cli import selftest as command
 from latbench.clock import NS_PER_MS
 from latbench.plan import DelayStep
-from latbench.selftest import SelftestResult
+from latbench.selftest_result import SelftestResult
 from latbench.store import read_result
 from tests.cli import Caller, Finished, run_latbench, start_latbench, wait_until
 from tests.kafka import WARM_SHORT, KafkaServer, warm
