@@ -20,6 +20,7 @@ from latbench.clock import NS_PER_MS, NS_PER_US
 from latbench.result import BrokerFacts
 from latbench.selftest_turns import DELAYS_NS, MIN_ROUNDS, PLACES, Turn
 from latbench.store import read_ticks
+from latbench.student import two_sided_quantile
 from latbench.tick import HOPS, STAMPS, Hop
 
 SETTLING_NS: Final = 50 * NS_PER_MS
@@ -32,8 +33,10 @@ ALLOWED_NS: Final = 200 * NS_PER_US
 """Or so much, where that is more. Two medians of 80 ticks without any delay are up to 100 µs apart
 on a virtual machine whose two CPUs have other things to do."""
 
-SURE: Final = 4.0
-"""So many standard errors of the shift make its uncertainty (99 % with 6 rounds)."""
+FALSE_ALARMS: Final = 0.01
+"""In so many selftests of a pipeline without fault one of all its shifts may be beyond its
+uncertainty. All of 84 together: each at 99 % of its own had a shift beyond it in most selftests,
+and the suite on a busy machine met one that was beyond what is allowed as well."""
 
 
 class Verdict(enum.StrEnum):
@@ -100,17 +103,20 @@ def judge(columns: Columns, start_ns: int, turns: Sequence[Turn]) -> tuple[Shift
     *other* places: those lie around and between, and a place's own turns without delay are so
     judged like all others. Ticks that a stall of the machine has touched, as the file marks them,
     are left out on both sides. A hop that no tick has (`ack` with `acks=0`) is left out.
+    A shift's uncertainty is the bound for all of them together (C. E. Bonferroni, 1936).
     """
     offsets_ns = columns["due_ns"] - start_ns
     smooth = columns["stall"] == 0
     ticks_of = {turn: smooth & _is_within(offsets_ns, turn) for turn in turns}
+    latencies_of = {hop: _latencies(columns, hop) for hop in HOPS}
+    hops = [hop for hop, latencies in latencies_of.items() if (latencies >= 0).any()]
+    kinds = list(itertools.product(PLACES, DELAYS_NS))
+    chance = FALSE_ALARMS / (len(hops) * len(kinds) or 1)
     shifts: list[Shift] = []
-    for hop in HOPS:
-        latencies = _latencies(columns, hop)
-        if (latencies < 0).all():
-            continue
+    for hop in hops:
+        latencies = latencies_of[hop]
         samples = {turn: _known(latencies[ticks]) for turn, ticks in ticks_of.items()}
-        for place, delay_ns in itertools.product(PLACES, DELAYS_NS):
+        for place, delay_ns in kinds:
             own = [t for t in turns if (t.place, t.delay_ns) == (place.name, delay_ns)]
             others = [t for t in turns if t.place != place.name and not t.delay_ns]
             now, before = _P50([samples[t] for t in own]), _P50([samples[t] for t in others])
@@ -121,7 +127,7 @@ def judge(columns: Columns, start_ns: int, turns: Sequence[Turn]) -> tuple[Shift
                     hop=hop.name,
                     injected_ns=delay_ns if hop.name in place.hops else 0,
                     measured_ns=round(now.ns - before.ns) if now.count and before.count else None,
-                    uncertainty_ns=now.uncertainty_with(before),
+                    uncertainty_ns=now.uncertainty_with(before, chance),
                     ticks=now.count,
                 )
             )
@@ -155,11 +161,16 @@ class _P50:
         self._turns = len(by_turn)
         self._variance = float(np.var(by_turn, ddof=1)) / self._turns if self._turns > 1 else 0.0
 
-    def uncertainty_with(self, other: _P50) -> int | None:
-        """Of the difference; None with too few turns that have a tick."""
-        if min(self._turns, other._turns) < MIN_ROUNDS // 2:
+    def uncertainty_with(self, other: _P50, chance: float) -> int | None:
+        """What the difference exceeds with that probability; None with too few turns with ticks.
+
+        The fewer turns of the two tell the degrees of freedom: the bound is never too narrow.
+        """
+        turns = min(self._turns, other._turns)
+        if turns < MIN_ROUNDS // 2:
             return None
-        return round(SURE * math.sqrt(self._variance + other._variance))
+        standard_error = math.sqrt(self._variance + other._variance)
+        return round(two_sided_quantile(chance, turns - 1) * standard_error)
 
 
 class SelftestResult(msgspec.Struct, frozen=True, kw_only=True):
