@@ -120,7 +120,6 @@ def test_a_producer_that_is_none_answers_at_once() -> None:
     producer = NullProducer(answers.append)
     producer.produce(b"x", "K", 7)
     assert answers == [Delivery([7], (), [0], [0])]
-    assert producer.produce_batch(3) == (3, [])
     asyncio.run(producer.close())
     assert len(answers) == 1
 
@@ -186,9 +185,10 @@ def test_what_is_timed_takes_the_way_of_a_tick_of_this_run_to_its_row(
     assert not any(any(writer.counters) for writer in writers.values())
 
 
-def test_what_is_timed_of_the_compiled_way_is_that_way_and_no_other(
+def test_what_is_timed_is_the_way_of_a_tick_that_comes_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.delattr(relay.Forwarder, "on_messages")
-    monkeypatch.delattr(relay.Forwarder, "_forward")
+    """A bulk reader hands one frame to the plain way, and its answer comes by way of the batch."""
+    monkeypatch.delattr(relay.Forwarder, "on_texts")
+    monkeypatch.delattr(relay.Acknowledgements, "on_delivery")
     assert of_compiled_relay() > 0

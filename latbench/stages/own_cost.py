@@ -88,10 +88,6 @@ class NullProducer:
         del value, key
         self._on_delivery(Delivery([seq], (), [0], [0]))
 
-    def produce_batch(self, count: int) -> tuple[int, list[tuple[int, str]]]:
-        """Take some; who has the batch has their answers, too."""
-        return count, []
-
     async def close(self) -> None:
         """Nothing is left."""
 
