@@ -14,9 +14,21 @@ from latbench.config import RunConfig
 from tests.cli import Caller
 
 MS = 1_000_000
-PLAIN = {"linger_ms": 0.0, "coalesce_ns": 0, "realtime": False, "hiccups": True}
-LATENCY = {"linger_ms": 0.0, "coalesce_ns": 500_000, "realtime": True, "hiccups": False}
-THROUGHPUT = {"linger_ms": 5.0, "coalesce_ns": 2 * MS, "realtime": False, "hiccups": False}
+PLAIN = {
+    "linger_ms": 0.0,
+    "coalesce_ns": 0,
+    "compression": "none",
+    "realtime": False,
+    "hiccups": True,
+}
+LATENCY = {**PLAIN, "coalesce_ns": 500_000, "realtime": True, "hiccups": False}
+THROUGHPUT = {
+    **PLAIN,
+    "linger_ms": 5.0,
+    "coalesce_ns": 2 * MS,
+    "compression": "lz4",
+    "hiccups": False,
+}
 
 
 class Configured:
@@ -118,7 +130,7 @@ def test_the_command_line_wins_over_a_profile(
 def test_a_file_wins_over_a_profile_whichever_is_written_first(configured: Configured) -> None:
     profile = ("--profile", "throughput")
     file = configured.toml("linger = 1\nrealtime = true\nhiccups = true\n")
-    wanted = {"linger_ms": 1.0, "coalesce_ns": 2 * MS, "realtime": True, "hiccups": True}
+    wanted = {**THROUGHPUT, "linger_ms": 1.0, "realtime": True, "hiccups": True}
     assert configured(*profile, *file) == wanted
     assert configured(*file, *profile) == wanted
     within = configured.toml('linger = 1\nprofile = "throughput"\nrealtime = true\nhiccups = true')
