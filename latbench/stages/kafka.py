@@ -17,8 +17,9 @@ Properties = Mapping[str, str | int | float | bool]
 OnStatistics = Callable[[str], None]
 """Takes librdkafka's statistics document, once a second."""
 
-FEW: Final = 4
-"""So many messages are quicker read one by one."""
+FEW: Final = 16
+"""Fewer messages are quicker read one by one, for numpy is cold each time. At 10,000/s p99 was
+4.1 ms with 16 and 4.9 with 4, and CPU time 4 % less (medians of four pairs)."""
 NO_SEQ: Final = -1
 """In the place of a `seq`: a message whose answer nobody wants."""
 
