@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from latbench.analysis import summarise
-from latbench.clock import NS_PER_US
+from latbench.clock import NS_PER_S, NS_PER_US
 from latbench.histogram import Histogram
 from latbench.result import Floor, HopSummary
 
@@ -27,6 +27,10 @@ trip took 24, 27, 30, 31 to 51, 48 to 60 µs (p50 of three each), a wake-up 11, 
 to 41. Without a pause the floor is one that no paced tick reaches (this guest polls for 200 µs
 before it lets its CPU sleep); from 1 ms on it is the hypervisor's mood. At 1,000 ticks/s four
 processes of a run wake every 1 ms, and rest for less than that."""
+
+MIN_INTERVAL_NS: Final = 50 * NS_PER_US
+"""Below it nothing that is paced would rest at all."""
+MAX_INTERVAL_NS: Final = NS_PER_S
 
 SAMPLES: Final = 10_000
 """The fewest that have 100 beyond p99."""

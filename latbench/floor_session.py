@@ -33,8 +33,10 @@ class FloorResult(msgspec.Struct, frozen=True, kw_only=True):
     floor: Floor
 
 
-def measure_alone(config: RunConfig, samples: int, log_directory: Path, tell: Tell) -> FloorResult:
-    """The floor of this machine and this broker, now; `samples` of each probe.
+def measure_alone(
+    config: RunConfig, samples: int, interval_ns: int, log_directory: Path, tell: Tell
+) -> FloorResult:
+    """The floor of this machine and this broker, now; `samples` of each probe, so far apart.
 
     Raises `LatbenchError` when it can't be measured, `Interrupted` when a signal came. Whatever
     happens, no process is left running.
@@ -51,7 +53,7 @@ def measure_alone(config: RunConfig, samples: int, log_directory: Path, tell: Te
         if mock is not None:
             bootstrap = await_stage(mock, lambda: mock.ready, hear).bootstrap
         facts = prepare_floor(config, bootstrap)
-        floor = measure_floor(config, facts, samples, log_directory, hear, tell)
+        floor = measure_floor(config, facts, samples, log_directory, hear, tell, interval_ns)
     return FloorResult(
         latbench=__version__,
         environment=environment.describe(),

@@ -14,13 +14,23 @@ import typer
 from latbench import config as configuration
 from latbench.broker import check_options
 from latbench.cli import options
+from latbench.clock import NS_PER_MS
 from latbench.config import RunConfig
-from latbench.errors import ExitCode
-from latbench.floor import MAX_SAMPLES, MIN_SAMPLES, SAMPLES, floor_ns_by_hop
+from latbench.errors import ExitCode, UsageError
+from latbench.floor import (
+    INTERVAL_NS,
+    MAX_INTERVAL_NS,
+    MAX_SAMPLES,
+    MIN_INTERVAL_NS,
+    MIN_SAMPLES,
+    SAMPLES,
+    floor_ns_by_hop,
+)
 from latbench.floor_session import FloorResult, measure_alone
 from latbench.render.console import open_console
 from latbench.render.floor import FloorProgress, FloorReport
 from latbench.supervisor import Interrupted
+from latbench.units import format_latency, parse_duration_ns
 
 
 def floor(
@@ -45,10 +55,18 @@ def floor(
         str,
         typer.Option(
             metavar="N",
-            help="Of each probe, 0.5 ms apart; p99 needs 10,000, p90 1,000.",
+            help="Of each probe; p99 needs 10,000, p90 1,000.",
             rich_help_panel=options.OUTPUT,
         ),
     ] = str(SAMPLES),
+    interval: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME",
+            help="Between two samples; 1ms is the pace of 1,000 ticks/s.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = f"{INTERVAL_NS / NS_PER_MS:g}ms",
     as_json: Annotated[
         bool,
         typer.Option(
@@ -61,6 +79,7 @@ def floor(
 ) -> int:
     """Measure what no pipeline gets under here: timer, sockets, the broker, each on its own."""
     count = configuration.parse_whole(samples, "--samples", MIN_SAMPLES, MAX_SAMPLES)
+    interval_ns = _parse_interval_ns(interval)
     config = RunConfig(
         ws_engine=configuration.parse_choice(ws_engine, "--ws-engine", configuration.WS_ENGINES),
         pin=configuration.parse_cpus(pin, os.sched_getaffinity(0)),
@@ -77,7 +96,7 @@ def floor(
     check_options(config)
     progress = FloorProgress(open_console(sys.stderr, os.environ), count)
     try:
-        result = _measure(config, count, progress)
+        result = _measure(config, count, interval_ns, progress)
     except Interrupted as interrupted:
         typer.echo("interrupted: the floor is measured whole or not at all", err=True)
         return 128 + interrupted.signum
@@ -88,11 +107,24 @@ def floor(
     return ExitCode.OK
 
 
-def _measure(config: RunConfig, samples: int, progress: FloorProgress) -> FloorResult:
+def _parse_interval_ns(text: str) -> int:
+    interval_ns = parse_duration_ns(text, "--interval")
+    if not MIN_INTERVAL_NS <= interval_ns <= MAX_INTERVAL_NS:
+        raise UsageError(
+            f"--interval {text!r} is not between {format_latency(MIN_INTERVAL_NS)} and "
+            f"{format_latency(MAX_INTERVAL_NS)}",
+            "write --interval 1ms",
+        )
+    return interval_ns
+
+
+def _measure(
+    config: RunConfig, samples: int, interval_ns: int, progress: FloorProgress
+) -> FloorResult:
     """Measure; nothing is left on the disk."""
     with tempfile.TemporaryDirectory(prefix="latbench-") as directory:
         try:
-            return measure_alone(config, samples, Path(directory), progress.update)
+            return measure_alone(config, samples, interval_ns, Path(directory), progress.update)
         finally:
             progress.stop()
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from rich.console import Console
 
-from latbench.floor import INTERVAL_NS, PROBES, hop_floor_ns
+from latbench.floor import PROBES, hop_floor_ns
 from latbench.floor_session import FloorResult
 from latbench.render.grid import Column, draw_grid, text_column
 from latbench.render.hops import LATENCY_WIDTH, MOCK, latency_spans
@@ -70,9 +70,10 @@ class FloorReport(Drawn):
     def _notes(self) -> list[str]:
         floor, result = self._result.floor, self._result
         count = max((summary.count for summary in floor.probes), default=0)
+        apart = format_latency(floor.interval_ns)
         texts = [
             "bare floor: timer + half a WebSocket round trip + produce → consume.",
-            f"{format_count(count)} samples of each, {format_latency(INTERVAL_NS)} apart: an idle "
+            f"{format_count(count)} samples of each, {apart} apart: an idle "
             "CPU wakes slower than one that is kept busy.",
         ]
         fewer = [each for each in floor.probes if each.count < count]
