@@ -155,6 +155,9 @@ class _Stingy:
         self.content += data[:3]
         return len(data[:3])
 
+    def tell(self) -> int:
+        return len(self.content)
+
     def close(self) -> None:
         pass
 
