@@ -90,6 +90,14 @@ CAUSES: dict[Advice, tuple[dict[str, Any], dict[str, Any], str]] = {
         {"held": 7.0 * MS, "hop": "kafka", "mean": 9.0 * MS},
         "takes 7.00 ms to answer a produce request, of the kafka hop's 9.00 ms",
     ),
+    Advice.BROKER_WRITES: (
+        {
+            "hops": make_means(kafka=9.0),
+            "client": make_client(ack_mean_ns=7.0 * MS, batches=300_000, batch_bytes=70_000.0),
+        },
+        {"held": 7.0 * MS, "hop": "kafka", "mean": 9.0 * MS, "megabytes": 70.0},
+        "of the kafka hop's 9.00 ms, and has 70 MB/s to write: --compression lz4",
+    ),
     Advice.THROTTLE: (
         {"client": make_client(throttle_mean_ns=1.5 * MS)},
         {"held": 1.5 * MS},
@@ -198,6 +206,24 @@ def test_a_broker_is_slow_above_a_fifth_of_the_hop_and_a_millisecond(
     # of the mock cluster's own time it is not said
     embedded = advised(config=EMBEDDED, hops=make_means(kafka=kafka_ms), client=client)
     assert Advice.BROKER not in embedded
+
+
+@pytest.mark.parametrize(
+    ("compression", "batch_bytes", "told"),
+    [
+        ("none", 20_000.0, Advice.BROKER_WRITES),
+        ("none", 19_999.0, Advice.BROKER),
+        ("none", None, Advice.BROKER),
+        ("lz4", 70_000.0, Advice.BROKER),
+    ],
+)
+def test_compression_is_advised_where_it_is_off_and_there_is_much_to_write(
+    compression: str, batch_bytes: float | None, told: Advice
+) -> None:
+    client = make_client(ack_mean_ns=7.0 * MS, batches=300_000, batch_bytes=batch_bytes)
+    config = make_config(compression=compression)
+    found = advised(config=config, hops=make_means(kafka=9.0), client=client)
+    assert list(found) == [told]
 
 
 @pytest.mark.parametrize(("schedule", "told"), [(0.104, False), (0.107, True)])
