@@ -76,6 +76,24 @@ def test_options_become_a_plan_and_a_pipeline(
     assert finder.keep
 
 
+def test_a_profile_and_what_is_given_besides_are_those_of_every_point(
+    finder: Finder, call_latbench: Caller, tmp_path: Path
+) -> None:
+    options = ("--profile", "throughput", "--linger", "2", "--no-compiled")
+    assert call_latbench("sweep", *SLO, *options, cwd=tmp_path).code == 0
+    config = finder.config
+    assert config is not None
+    assert (config.compression, config.coalesce_ns, config.hiccups) == ("lz4", 2_000_000, False)
+    assert (config.linger_ms, config.compiled, config.realtime) == (2.0, False, False)
+    file = tmp_path / "latbench.toml"
+    file.write_text('profile = "latency"\nspin = true\n')
+    again = call_latbench("sweep", *SLO, "--config", file, "--output", "b.parquet", cwd=tmp_path)
+    assert again.code == 0, again.talk
+    config = finder.config
+    assert (config.coalesce_ns, config.realtime, config.spin) == (500_000, True, True)
+    assert (config.linger_ms, config.compression) == (0.0, "none")
+
+
 def test_by_default_warm_ups_end_by_themselves_and_no_runs_are_kept(
     finder: Finder, call_latbench: Caller, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latbench.clock import NS_PER_S
+from latbench.config import RunConfig
 from latbench.knee import Ending, Knee, Probe, Purpose
 from latbench.render.console import open_console
 from latbench.render.curve import Scale
@@ -103,6 +104,14 @@ def test_no_line_is_longer_than_the_terminal_from_eighty_columns_on(name: str, w
 )
 def test_the_answer_comes_first(name: str, first: str) -> None:
     assert answer(RESULTS[name])[0].startswith(first)
+
+
+def test_what_the_points_had_otherwise_than_by_default_is_told() -> None:
+    config = RunConfig(
+        broker="localhost:9092", compression="lz4", linger_ms=5.0, coalesce_ns=2_000_000
+    )
+    text = " ".join(printed(SweepReport(make_sweep(config=config)), 80).split())
+    assert "picows · linger 5 ms · lz4 · 2.00 ms or more between the generator's writes" in text
 
 
 def test_an_answer_that_is_the_highest_rate_allowed_is_called_that() -> None:

@@ -11,6 +11,7 @@ import typer
 
 from latbench import config as configuration
 from latbench.arrivals import Arrivals
+from latbench.batch import wasm
 from latbench.broker import check_options
 from latbench.cli import options, results, sweep_output
 from latbench.config import RunConfig
@@ -105,6 +106,11 @@ def sweep(
     # --- pipeline
     ws_engine: options.WsEngine = "picows",
     pin: options.Pin = "",
+    profile: options.Profile = None,
+    coalesce: options.Coalesce = "0",
+    spin: options.Spin = False,
+    realtime: options.Realtime = False,
+    compiled: options.Compiled = True,
     hiccups: options.Hiccups = True,
     # --- Kafka
     broker: options.Broker = configuration.EMBEDDED,
@@ -150,7 +156,7 @@ def sweep(
     config: options.Config = None,
 ) -> int:
     """Find the highest tick rate that holds a latency, and see why no higher one does."""
-    del config
+    del config, profile
     plan = SweepPlan(
         slos=tuple(parse_threshold(text) for text in slo),
         from_hz=_rate_hz(from_rate, "--from"),
@@ -167,6 +173,10 @@ def sweep(
         arrivals=arrivals,
         ws_engine=configuration.parse_choice(ws_engine, "--ws-engine", configuration.WS_ENGINES),
         pin=configuration.parse_cpus(pin, os.sched_getaffinity(0)),
+        coalesce_ns=configuration.parse_coalesce_ns(coalesce),
+        spin=spin,
+        realtime=realtime,
+        compiled=compiled and wasm.is_available(),
         hiccups=hiccups,
         broker=broker,
         topic=configuration.parse_topic(topic),

@@ -27,7 +27,7 @@ def scenario(result: RunResult) -> Iterable[tuple[str, str]]:
             f"{broker.partitions} partition{'s' if broker.partitions != 1 else ''}"
         ),
     )
-    if how := ", ".join(_ways(config)):
+    if how := ", ".join(ways(config)):
         yield "how", how
     settings = (
         (f"acks {config.acks}", {"acks", "request.required.acks"}),
@@ -44,7 +44,7 @@ def scenario(result: RunResult) -> Iterable[tuple[str, str]]:
         yield "pinned", f"to CPUs {', '.join(map(str, config.pin))}"
 
 
-def _ways(config: RunConfig) -> Iterable[str]:
+def ways(config: RunConfig) -> Iterable[str]:
     """What the stages do otherwise than by default."""
     if config.kafka_client != KAFKA_CLIENTS[0]:
         yield f"Kafka by {config.kafka_client}"

@@ -14,6 +14,7 @@ from latbench.render.curve import draw_chart
 from latbench.render.grid import Column, draw_grid, text_column
 from latbench.render.hops import LATENCY_WIDTH, NOT_AVAILABLE, latency_spans
 from latbench.render.ink import Drawn, Ink, Line, fields, paragraph
+from latbench.render.scenario import ways
 from latbench.render.sweep_words import (
     RELIABLE_ERROR,
     answer,
@@ -61,7 +62,10 @@ class SweepReport(Drawn):
             kafka = "the embedded broker" if embedded else f"Kafka {release}"
         slos = " and ".join(str(slo) for slo in result.plan.slos)
         config = result.config
-        setting = f"{kafka} · {config.ws_engine} · linger {config.effective_linger_ms:g} ms"
+        settings = [kafka, config.ws_engine, f"linger {config.effective_linger_ms:g} ms"]
+        if config.compression != "none":
+            settings.append(config.compression)
+        settings += ways(config)
         count = len(result.points)
         told = (
             f"{count} point{'s' if count != 1 else ''} in "
@@ -69,7 +73,7 @@ class SweepReport(Drawn):
         )
         return [
             *paragraph(f"latbench sweep · {slos}", width, ink, style="bold"),
-            *paragraph(f"{setting} · {told}", width, ink, style="dim"),
+            *paragraph(" · ".join([*settings, told]), width, ink, style="dim"),
         ]
 
     # --- the answer ---------------------------------------------------------------------------
