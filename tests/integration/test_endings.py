@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from latbench.clock import NS_PER_MS, NS_PER_S, monotonic_ns
+from latbench.rowfile import packed_path
 from tests.cli import (
     LATBENCH,
     Background,
@@ -170,6 +171,24 @@ def wait_in_open_warm_up(background: Background, path: Path) -> None:
 
 
 OPEN = ("--warmup", "auto", "--tick-rate", "1000", "--drain-timeout", "2s")
+
+
+def test_what_a_fast_run_has_packed_is_there_after_a_kill(path: Path) -> None:
+    load = ("--tick-rate", "100000", "--profile", "throughput")
+    packed = packed_path(partial(path), "consumer")
+    with start_latbench("run", *LONG, *load, "--output", path, cwd=path.parent) as background:
+        background.wait_for_phase("measuring")
+        wait_until(lambda: packed.exists() and packed.stat().st_size > 50_000, what="packed rows")
+        background.signal(signal.SIGKILL)
+        assert background.process.wait(5) == -signal.SIGKILL
+        background.finish()
+    result = spooled(path, "--save")
+    assert result["status"] == "recovered"
+    rows = read_rows(path)
+    assert [row["seq"] for row in rows] == list(range(len(rows)))
+    arrived = [row for row in rows if row["consumed_ns"] is not None]
+    assert len(arrived) == result["counts"]["consumed"] > 4_000
+    assert all(row["due_ns"] <= row["sent_ns"] <= row["consumed_ns"] for row in arrived)
 
 
 def check_nothing_measured(result: dict[str, Any]) -> None:
