@@ -12,6 +12,8 @@ from typing import Any
 import pyarrow.parquet as pq
 from confluent_kafka import Consumer, Message, TopicPartition
 
+from latbench.recording import COLUMNS
+from latbench.rowfile import RowFile
 from tests.cli import Finished, wait_until
 
 PARTS = (
@@ -23,6 +25,11 @@ PARTS = (
 ADDED = {"latbench", "latency_t1", "latency_t2"}
 
 Row = dict[str, Any]
+
+
+def recorded(path: Path, ring: str) -> int:
+    """How many rows of a ring are on disk by now, of the run that makes the result file `path`."""
+    return len(RowFile(path.with_name(path.name + ".partial"), ring, len(COLUMNS[ring])))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,7 +24,7 @@ from tests.cli import (
     start_latbench,
     wait_until,
 )
-from tests.runs import Row, check_whole, read_rows
+from tests.runs import Row, check_whole, read_rows, recorded
 
 LONG = ("--duration", "60", "--warmup", "0.2", "--drain-timeout", "2s")
 STAGES = ("generator", "relay", "consumer", "broker")
@@ -40,15 +40,10 @@ def partial(path: Path) -> Path:
     return path.with_name(path.name + ".partial")
 
 
-def recorded(path: Path, ring: str) -> int:
-    """How many bytes of a ring's rows are on disk."""
-    return (partial(path) / f"{ring}.rows").stat().st_size
-
-
 def wait_for_ticks(background: Background, path: Path) -> dict[str, int]:
     """Until a few hundred measured ticks have gone all the way; the stages' processes."""
     background.wait_for_phase("measuring")
-    wait_until(lambda: recorded(path, "consumer") > 500 * 64, what="500 ticks")
+    wait_until(lambda: recorded(path, "consumer") > 500, what="500 ticks")
     stages = background.stages()
     assert sorted(stages) == sorted(STAGES)
     return stages
@@ -108,7 +103,7 @@ def test_a_second_signal_ends_the_wait_for_ticks_on_their_way(path: Path) -> Non
         stages = wait_for_ticks(background, path)
         os.kill(stages["consumer"], signal.SIGSTOP)
         sent = recorded(path, "generator")
-        wait_until(lambda: recorded(path, "generator") > sent + 100 * 32, what="100 ticks")
+        wait_until(lambda: recorded(path, "generator") > sent + 100, what="100 ticks")
         background.signal(signal.SIGINT)
         background.wait_for_phase("draining")
         background.signal(signal.SIGINT)
@@ -167,7 +162,7 @@ def test_a_killed_run_leaves_no_process_and_all_it_measured(path: Path) -> None:
 def wait_in_open_warm_up(background: Background, path: Path) -> None:
     """Until ticks have gone all the way that nobody knows to be measured or not."""
     background.wait_for_phase("warm-up")
-    wait_until(lambda: recorded(path, "consumer") > 1500 * 64, what="1,500 ticks")
+    wait_until(lambda: recorded(path, "consumer") > 1500, what="1,500 ticks")
 
 
 OPEN = ("--warmup", "auto", "--tick-rate", "1000", "--drain-timeout", "2s")
@@ -242,7 +237,7 @@ def test_a_stage_that_stands_still_for_a_moment_loses_nothing(path: Path) -> Non
         for stage in ("consumer", "relay"):
             os.kill(stages[stage], signal.SIGSTOP)
             sent = recorded(path, "generator")
-            wait_until(lambda sent=sent: recorded(path, "generator") > sent + 200 * 32)
+            wait_until(lambda sent=sent: recorded(path, "generator") > sent + 200)
             os.kill(stages[stage], signal.SIGCONT)
         run = background.finish()
     rows = check_whole(path, run)
@@ -254,7 +249,7 @@ def test_a_stage_that_stands_still_for_a_moment_loses_nothing(path: Path) -> Non
 def test_a_full_disk_ends_the_run_and_what_was_measured_is_kept(path: Path) -> None:
     with start_latbench("run", *LONG, "--output", path, cwd=path.parent) as background:
         wait_for_ticks(background, path)
-        limit_bytes = recorded(path, "consumer") + 60_000
+        limit_bytes = recorded(path, "consumer") * 64 + 60_000
         resource.prlimit(background.pid, resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
         run = background.finish(15)
     assert run.code == 1, run.talk

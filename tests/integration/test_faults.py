@@ -17,11 +17,11 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from latbench.clock import NS_PER_S, monotonic_ns
-from latbench.recording import ACKS, COLUMNS, CONSUMER, GENERATOR
+from latbench.recording import ACKS, CONSUMER, GENERATOR
 from tests.accounts import check_accounts, check_verdict
 from tests.cli import Background, Finished, is_gone, report, start_latbench, wait_until
 from tests.kafka import KafkaServer
-from tests.runs import read_topic
+from tests.runs import read_topic, recorded
 
 PATIENT = ("--warmup", "0.2", "--drain-timeout", "60s")
 HASTY = ("--warmup", "0.2", "--drain-timeout", "2s")
@@ -45,11 +45,6 @@ def path(tmp_path: Path) -> Path:
 
 def partial(path: Path) -> Path:
     return path.with_name(path.name + ".partial")
-
-
-def recorded(path: Path, ring: str) -> int:
-    """How many rows of a ring are on disk."""
-    return (partial(path) / f"{ring}.rows").stat().st_size // (8 * len(COLUMNS[ring]))
 
 
 @contextlib.contextmanager
@@ -207,12 +202,10 @@ class SmallDisk:
         limit = (partial(path) / "consumer.rows").stat().st_size + 60_000
         resource.prlimit(background.pid, resource.RLIMIT_FSIZE, (limit, limit))
 
-    def leave_no_room_for_result(self, path: Path, left_bytes: int) -> None:
-        if self.is_real:
-            self.fill(left_bytes)
-        else:
-            (partial(path) / "result.parquet").symlink_to("/dev/full")
-            self.why = "no space left on device"
+    def leave_no_room_for_result(self, path: Path) -> None:
+        # how much room the rows still need is not known: they may be packed
+        (partial(path) / "result.parquet").symlink_to("/dev/full")
+        self.why = "no space left on device"
 
     def make_room(self) -> None:
         self._ballast.unlink(missing_ok=True)
@@ -264,12 +257,9 @@ def test_a_disk_that_is_full_when_the_result_is_written_loses_nothing(
     path = disk.directory / "run.parquet"
     more = ("--duration", "2", "--tick-rate", "10000", "--no-hiccups", *PATIENT)
     with running(kafka, kafka_topic, path, *more) as (background, stages):
-        # the run can't end before the consumer goes on, so what the spool will need is known
         os.kill(stages["consumer"], signal.SIGSTOP)
         wait_until(lambda: recorded(path, GENERATOR) == recorded(path, ACKS) == 22_000, 30)
-        rows_to_come = (22_000 - recorded(path, CONSUMER)) * 8 * len(COLUMNS[CONSUMER])
-        # without meters little else is recorded; the result takes 100 KB and more
-        disk.leave_no_room_for_result(path, rows_to_come + 40_000)
+        disk.leave_no_room_for_result(path)  # the run can't end before the consumer goes on
         os.kill(stages["consumer"], signal.SIGCONT)
         run = background.finish(30)
     check_says_no_room(run, f"error: can't write {partial(path) / 'result.parquet'}: {disk.why}")

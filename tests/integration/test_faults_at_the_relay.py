@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from latbench.clock import NS_PER_S, monotonic_ns
 from latbench.config import WS_ENGINES
-from latbench.recording import ACKS, COLUMNS, CONSUMER, GENERATOR, RELAY
+from latbench.recording import ACKS, CONSUMER, GENERATOR, RELAY
 from tests.accounts import check_accounts, check_verdict
 from tests.attacks import KINDS, WILD, Attack, forged_tick
 from tests.cli import Background, is_gone, start_latbench, wait_until
 from tests.kafka import KafkaServer, free_port
-from tests.runs import read_topic
+from tests.runs import read_topic, recorded
 from tests.websocket_client import PING, TEXT, RawClient, frame
 
 each_engine = pytest.mark.parametrize("engine", WS_ENGINES)
@@ -33,12 +33,6 @@ def path(tmp_path: Path) -> Path:
     """The result file of the test's run, in a directory of its own."""
     (tmp_path / "results").mkdir()
     return tmp_path / "results" / "run.parquet"
-
-
-def recorded(path: Path, ring: str) -> int:
-    """How many rows of a ring are on disk."""
-    rows = path.with_name(path.name + ".partial") / f"{ring}.rows"
-    return rows.stat().st_size // (8 * len(COLUMNS[ring]))
 
 
 def run_id(path: Path) -> str:
