@@ -106,7 +106,7 @@ def _own_cost(result: RunResult) -> str:
     each = ", ".join(
         f"{stage} {format_latency(cost_ns)}" for stage, cost_ns in result.own_cost_ns.items()
     )
-    told = f"latbench's own stamping and recording: {each} a tick"
+    told = f"latbench's own work on a tick that comes alone: {each}"
     p50_ns = result.hop("end_to_end").percentiles_ns.get("p50")
     if p50_ns:
         told += f", {_share(sum(result.own_cost_ns.values()) / p50_ns)} of end_to_end's p50"
