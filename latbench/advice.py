@@ -171,7 +171,7 @@ def _of_client(
         yield _piece(code, held=waited_ns, hop=hop, mean=kafka_ns, ack=ack_ns)
     if ack_ns > max(worth_ns, SLOW_NS) and not config.is_embedded:
         written = _bytes_per_s(client, total)
-        if config.compression == "none" and written >= MUCH_BYTES_PER_S:
+        if config.effective_compression == "none" and written >= MUCH_BYTES_PER_S:
             megabytes = round(written / 1e6, 1)
             yield _piece(
                 Advice.BROKER_WRITES, held=ack_ns, hop=hop, mean=kafka_ns, megabytes=megabytes

@@ -120,6 +120,14 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
         return self.linger_ms
 
     @property
+    def effective_compression(self) -> str:
+        """What compresses the producer's batches in the end, as with `effective_linger_ms`."""
+        for name in ("compression.type", "compression.codec"):
+            if name in self.producer:
+                return str(self.producer[name])
+        return self.compression
+
+    @property
     def as_fast_as_possible(self) -> bool:
         """A replay at `--speed max`: no schedule, so *due* is the moment of sending."""
         return self.is_replay and self.speed == MAX_SPEED

@@ -226,6 +226,16 @@ def test_compression_is_advised_where_it_is_off_and_there_is_much_to_write(
     assert list(found) == [told]
 
 
+@pytest.mark.parametrize("name", ["compression.type", "compression.codec"])
+def test_compression_that_a_property_of_the_producer_sets_is_not_advised(name: str) -> None:
+    client = make_client(ack_mean_ns=7.0 * MS, batches=300_000, batch_bytes=70_000.0)
+    hops = make_means(kafka=9.0)
+    on = make_config(producer={name: "lz4"})
+    assert list(advised(config=on, hops=hops, client=client)) == [Advice.BROKER]
+    off = make_config(compression="lz4", producer={name: "none"})
+    assert list(advised(config=off, hops=hops, client=client)) == [Advice.BROKER_WRITES]
+
+
 @pytest.mark.parametrize(("schedule", "told"), [(0.104, False), (0.107, True)])
 def test_a_generator_is_told_to_be_late_only_where_that_is_the_largest_part(
     schedule: float, told: bool

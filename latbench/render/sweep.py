@@ -63,8 +63,8 @@ class SweepReport(Drawn):
         slos = " and ".join(str(slo) for slo in result.plan.slos)
         config = result.config
         settings = [kafka, config.ws_engine, f"linger {config.effective_linger_ms:g} ms"]
-        if config.compression != "none":
-            settings.append(config.compression)
+        if config.effective_compression != "none":
+            settings.append(config.effective_compression)
         settings += ways(config)
         count = len(result.points)
         told = (
