@@ -203,8 +203,12 @@ class SmallDisk:
         resource.prlimit(background.pid, resource.RLIMIT_FSIZE, (limit, limit))
 
     def leave_no_room_for_result(self, path: Path) -> None:
-        # how much room the rows still need is not known: they may be packed
-        (partial(path) / "result.parquet").symlink_to("/dev/full")
+        """For a run elsewhere: what room its rows still need is not known, they may be packed."""
+        full = Path("/dev/full")
+        if self.is_real:  # it fills up while the result, of 100 KB and more, is written
+            full = self.directory / "result.parquet"
+            self.fill(40_000)
+        (partial(path) / "result.parquet").symlink_to(full)
         self.why = "no space left on device"
 
     def make_room(self) -> None:
@@ -252,9 +256,10 @@ def test_a_disk_that_is_full_while_rows_are_spooled_ends_the_run_and_keeps_them(
 
 
 def test_a_disk_that_is_full_when_the_result_is_written_loses_nothing(
-    kafka: KafkaServer, kafka_topic: str, disk: SmallDisk
+    kafka: KafkaServer, kafka_topic: str, disk: SmallDisk, tmp_path: Path
 ) -> None:
-    path = disk.directory / "run.parquet"
+    path = tmp_path / "results" / "run.parquet"
+    path.parent.mkdir()
     more = ("--duration", "2", "--tick-rate", "10000", "--no-hiccups", *PATIENT)
     with running(kafka, kafka_topic, path, *more) as (background, stages):
         os.kill(stages["consumer"], signal.SIGSTOP)
