@@ -27,8 +27,6 @@ FRAME_HEADER: Final = struct.Struct("<II")
 _COLUMN_HEADER: Final = struct.Struct("<qqII")
 _RUN_BYTES: Final = 8
 """A run takes about so much (4 for its number, 2 for its place, something for luck)."""
-_WIDTHS: Final = ((0, 0), (0xFF, 1), (0xFFFF, 2), (0xFFFF_FFFF, 4))
-_TYPES: Final = {1: "<u1", 2: "<u2", 4: "<u4", 8: "<u8"}
 _MOST_STEP: Final = 1 << 62
 _COUNTED: Final = np.arange(1 << 14, dtype=np.int64)
 """0, 1, 2 …: 10,000 rows are drained at 200,000 ticks/s."""
@@ -78,11 +76,11 @@ def _pack_evenly(numbers: Numbers, runs: int) -> list[bytes]:
     rests = numbers - step * _counted(count) if step else numbers
     base = int(rests.min())
     spread = int(rests.max()) - base
-    width = next((width for most, width in _WIDTHS if spread <= most), 8)
+    width = np.min_scalar_type(spread).itemsize if spread else 0
     header = _COLUMN_HEADER.pack(base, step, width, runs)
     if not width:
         return [header]
-    return [header, (rests - base).view(np.uint64).astype(_TYPES[width]).tobytes()]
+    return [header, (rests - base).view(np.uint64).astype(f"<u{width}").tobytes()]
 
 
 def _unpack_column(frame: bytes, at: int, into: Numbers) -> int:
@@ -103,7 +101,7 @@ def _unpack_evenly(frame: bytes, at: int, into: Numbers) -> int:
     at += _COLUMN_HEADER.size
     count = len(into)
     if width:
-        rests = np.frombuffer(frame, dtype=_TYPES[width], count=count, offset=at)
+        rests = np.frombuffer(frame, dtype=f"<u{width}", count=count, offset=at)
         np.add(rests.astype(np.uint64).view(np.int64), base, out=into)
     else:
         into.fill(base)

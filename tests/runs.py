@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, Message, TopicPartition
 
 from latbench.recording import COLUMNS
 from latbench.rowfile import RowFile
+from latbench.spool import spool_path
 from tests.cli import Finished, wait_until
 
 PARTS = (
@@ -29,7 +30,7 @@ Row = dict[str, Any]
 
 def recorded(path: Path, ring: str) -> int:
     """How many rows of a ring are on disk by now, of the run that makes the result file `path`."""
-    return len(RowFile(path.with_name(path.name + ".partial"), ring, len(COLUMNS[ring])))
+    return len(RowFile(spool_path(path), ring, len(COLUMNS[ring])))
 
 
 @dataclasses.dataclass(frozen=True)
