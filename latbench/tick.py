@@ -142,8 +142,17 @@ def sent_suffix_format(run_id: str) -> bytes:
 
     After a document without its closing brace it makes one whole message (0.5 µs).
     """
+    return known_suffix_format(run_id) + SENT_FORMAT
+
+
+def known_suffix_format(run_id: str) -> bytes:
+    """The part of it that can be made before the moment of sending: apply `% (seq, due_ns)`."""
     assert len(run_id) == RUN_ID_CHARS
-    return b',"latbench":{"run":"%s","seq":%%16d,"due_ns":%%20d,"sent_ns":%%20d}}' % run_id.encode()
+    return b',"latbench":{"run":"%s","seq":%%16d,"due_ns":%%20d,"sent_ns":' % run_id.encode()
+
+
+SENT_FORMAT: Final = b"%20d}}"
+"""The rest: apply `% sent_ns`."""
 
 
 _STAMPS_HEAD: Final = b',"latbench":'

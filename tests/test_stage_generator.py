@@ -469,6 +469,10 @@ class ScriptedTime:
     def clock(self) -> int:
         return self.now_ns
 
+    def wait(self, until_ns: int) -> int:
+        self.now_ns = max(self.now_ns, until_ns)
+        return self.now_ns
+
     def timer(self) -> AbsoluteTimer:
         time = self
 
@@ -486,6 +490,7 @@ def run_on_script(bench: Bench, now_ns: int, until_ns: int | None = None) -> lis
     time = ScriptedTime(now_ns)
     with (
         mock.patch.object(generator, "monotonic_ns", time.clock),
+        mock.patch.object(generator, "wait_awake", time.wait),
         mock.patch.object(generator, "AbsoluteTimer", time.timer),
     ):
         return [row["sent_ns"] for row in bench.run(until_ns=until_ns)]

@@ -6,6 +6,7 @@ A late tick is sent at once, never skipped, and its lateness is the hop `schedul
 from __future__ import annotations
 
 import asyncio
+import os
 from bisect import bisect_left, bisect_right
 from typing import Final
 
@@ -22,11 +23,12 @@ from latbench.recording import GENERATOR, GeneratorCounter
 from latbench.ring import RingWriter
 from latbench.source import FramedTicks, Prefetcher, TickBlock, tick_blocks
 from latbench.stages import own_cost
+from latbench.stages.early_wake import EarlyWake, wait_awake
 from latbench.stages.framing import framed
 from latbench.stages.linux import AbsoluteTimer
 from latbench.stages.supervised import Supervisor
 from latbench.stages.websocket import Link, connect
-from latbench.tick import sent_suffix_format
+from latbench.tick import SENT_FORMAT, known_suffix_format, sent_suffix_format
 
 _BURST: Final = 64
 """Ticks sent one by one before the event loop gets its turn (about 0.7 ms)."""
@@ -91,7 +93,7 @@ async def _send_all(
 
 
 class Sender:
-    """Sends the ticks of one source over one link, woken by a timer when one is due.
+    """Sends the ticks of one source over one link, woken by a timer shortly before one is due.
 
     `coalesce_ns`: at least so long between two writes; what falls due meanwhile goes together. Only
     what is more than one write may hold goes on at once.
@@ -112,6 +114,7 @@ class Sender:
     ) -> None:
         self.sent = 0
         self._suffix = sent_suffix_format(run_id)
+        self._known_suffix = known_suffix_format(run_id)
         self._link = link
         self._ring = ring
         self._blocks = blocks
@@ -121,6 +124,9 @@ class Sender:
         self._wrote_ns = 0
         self._spin = spin
         self._timer = AbsoluteTimer()
+        self._early_wake = EarlyWake()
+        self._timer_ns = 0
+        """When the timer goes off, where that is before the next write; else 0."""
         self._loop = asyncio.get_running_loop()
         self._finished: asyncio.Future[None] = self._loop.create_future()
         self._block: TickBlock | None = None
@@ -137,8 +143,10 @@ class Sender:
             self._on_spin()
         else:
             self._loop.add_reader(self._timer.fileno(), self._on_timer)
-            # unpaced, too: all are due at the start
-            self._timer.arm(self._block.due_ns[0])
+            if self._unpaced:  # all are due at the start
+                self._timer.arm(self._block.due_ns[0])
+            else:
+                self._arm_next()
         await self._finished
 
     def stop(self) -> None:
@@ -163,8 +171,15 @@ class Sender:
     def _arm_next(self) -> None:
         if self._block is None:
             self.stop()
+        elif self._spin:
+            return
+        elif self._unpaced:
+            self._timer.arm(1)
         else:
-            self._timer.arm(1 if self._unpaced else self._next_write_ns())
+            next_ns = self._next_write_ns()
+            timer_ns = self._early_wake.timer_ns(monotonic_ns(), next_ns)
+            self._timer_ns = timer_ns if timer_ns < next_ns else 0
+            self._timer.arm(timer_ns)
 
     def _next_write_ns(self) -> int:
         """When the next tick may go: not before it is due, nor too soon after the write before."""
@@ -201,9 +216,13 @@ class Sender:
             self.stop()
             return
         if self._must_wait():
+            self._timer_ns = 0
             self._timer.arm(monotonic_ns() + _BACKLOG_POLL_NS)
             return
-        self._send_due()
+        if not self._timer_ns:
+            self._send_due()
+        elif not self._is_over():
+            self._await_next()
         if self._is_over():
             self.stop()
             return
@@ -227,12 +246,40 @@ class Sender:
             self._waiting_since_ns = 0
         return full
 
+    def _await_next(self) -> None:  # hot path
+        """Have the next write ready, wait out what is left until its moment, and send."""
+        block, index, next_ns = self._block, self._index, self._next_write_ns()
+        assert block is not None
+        due, bounds = block.due_ns, block.bounds
+        due_ns, seq = due[index], self.sent
+        head = block.blob[bounds[index] : bounds[index + 1]] + self._known_suffix % (seq, due_ns)
+        sent_ns = monotonic_ns()
+        head + SENT_FORMAT % sent_ns  # so that what does it is in the CPU's caches
+        self._early_wake.was_ready(sent_ns - self._timer_ns)
+        sent_ns = wait_awake(next_ns)
+        if index + 1 < len(due) and due[index + 1] <= sent_ns:
+            self._send_due()
+            return
+        self._link.send(head + SENT_FORMAT % sent_ns)
+        # whoever it woke on this CPU need not wait until the row is written
+        os.sched_yield()
+        self._ring.push(seq, block.symbol_ids[index], due_ns, sent_ns)
+        if index + 1 < len(due):  # else more may be due: it goes at once
+            self._wrote_ns = sent_ns
+        self.sent, self._index = seq + 1, index + 1
+        self._go_on_in_next_block()
+
     def _send_due(self) -> None:
         assert self._block is not None
         if self._block.framed is None or not self._are_many_due(self._block):
             self._send_each(self._block)
         else:
             self._send_frames(self._block, self._block.framed)
+        self._go_on_in_next_block()
+
+    def _go_on_in_next_block(self) -> None:
+        """Where all of this one is sent."""
+        assert self._block is not None
         if self._index >= len(self._block.due_ns):
             self._block, self._index = self._blocks.next_block(), 0
 
