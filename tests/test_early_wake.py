@@ -58,8 +58,7 @@ def test_a_machine_whose_timers_are_exact_is_waited_for_no_longer_than_a_microse
 
 
 def test_who_waits_awake_comes_back_at_the_first_reading_that_is_not_before() -> None:
-    readings = iter([10, 19, 23, 40])
-    with mock.patch.object(early_wake, "monotonic_ns", lambda: next(readings)):
+    with mock.patch.object(early_wake, "monotonic_ns", side_effect=[10, 19, 23, 40]):
         assert wait_awake(20) == 23
         assert wait_awake(20) == 40
 

@@ -96,7 +96,8 @@ class Sender:
     """Sends the ticks of one source over one link, woken by a timer shortly before one is due.
 
     `coalesce_ns`: at least so long between two writes; what falls due meanwhile goes together. Only
-    what is more than one write may hold goes on at once.
+    what is more than one write may hold goes on at once. Then it does not wake early either: at
+    10,000/s p50 was 1.5 ms with that and 1.2 without, for the CPU that it took from the others.
     `spin`: never asleep.
     """
 
@@ -176,8 +177,9 @@ class Sender:
         elif self._unpaced:
             self._timer.arm(1)
         else:
-            next_ns = self._next_write_ns()
-            timer_ns = self._early_wake.timer_ns(monotonic_ns(), next_ns)
+            next_ns = timer_ns = self._next_write_ns()
+            if not self._coalesce_ns:
+                timer_ns = self._early_wake.timer_ns(monotonic_ns(), next_ns)
             self._timer_ns = timer_ns if timer_ns < next_ns else 0
             self._timer.arm(timer_ns)
 
