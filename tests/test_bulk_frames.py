@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latbench.batch.ticks import FRAMES_BYTES, RelayBatch
-from latbench.stages.bulk_frames import _FEW_BYTES, BulkReader
+from latbench.stages.bulk_frames import _FEW_BYTES, _FEW_READS, BulkReader
 from tests.stages import RUN_ID
 from tests.websocket_client import BINARY, CLOSE, CONTINUATION, PING, TEXT, frame
 
@@ -204,8 +204,17 @@ class Connection:
 
     def __init__(self, server: Server, *, in_frame: bool = False) -> None:
         self.server = server
-        self.reader = BulkReader(server, server, batch(), in_frame=in_frame)
+        self.stepped_aside = 0
+        """So many times; what comes next is read in bulk again, by another one."""
+        self.reader = self._new_reader(in_frame=in_frame)
         self.rest = memoryview(server.stream)
+
+    def _new_reader(self, *, in_frame: bool = False) -> BulkReader:
+        return BulkReader(self.server, self.server, batch(), self._step_aside, in_frame=in_frame)
+
+    def _step_aside(self) -> None:
+        self.stepped_aside += 1
+        self.reader = self._new_reader()
 
     def read(self, size: int) -> None:
         """Read so much, or what there is; 0: ask for the buffer, and find nothing."""
@@ -451,6 +460,43 @@ def test_few_with_a_part_of_another_behind_are_not() -> None:
     size = len(texts(1, 200)[0].data)
     server, _ = fed(texts(2, 200), (size + 9, 1 << 18))
     assert (server.taken, server.passed) == ([1], [1])
+
+
+def small_reads(server: Server, reads: int) -> Connection:
+    """A connection after so many that brought one frame each."""
+    connection = Connection(server)
+    for each in server.frames[:reads]:
+        connection.read(len(each.data))
+    return connection
+
+
+def test_the_library_gets_its_place_back_where_few_come_at_a_time() -> None:
+    frames = texts(3 * _FEW_READS, 200)
+    assert small_reads(Server(frames), _FEW_READS - 1).stepped_aside == 0
+    connection = small_reads(Server(frames), _FEW_READS)
+    assert connection.stepped_aside == 1
+    connection.read_all(itertools.repeat(len(frames[0].data)))
+    assert connection.stepped_aside == 3
+    assert connection.server.messages == [each.text for each in frames]
+
+
+@pytest.mark.parametrize("then", [20 * 208, 100], ids=["many frames", "a part of one"])
+def test_the_library_does_not_get_its_place_back_before_they_come_so_in_a_row(then: int) -> None:
+    frames = texts(100, 200)
+    connection = small_reads(Server(frames), _FEW_READS - 1)
+    connection.read(then)
+    for _ in range(_FEW_READS - 1):
+        connection.read(len(frames[0].data))
+    assert connection.stepped_aside == 0
+    connection.read_all(itertools.repeat(1 << 18))
+    assert connection.server.messages == [each.text for each in frames]
+
+
+def test_the_library_does_not_get_a_connection_back_that_has_ended() -> None:
+    frames = [*texts(_FEW_READS - 1, 200), sent(CLOSE, b"\x03\xe8")]
+    connection = small_reads(Server(frames), _FEW_READS)
+    assert connection.server.ended
+    assert connection.stepped_aside == 0
 
 
 def test_texts_within_a_message_are_for_the_library_to_refuse() -> None:

@@ -557,13 +557,42 @@ def test_what_one_read_brought_is_handed_over_together(server_engine: str, calls
     async def main() -> None:
         async with serving(server_engine) as (server, received):
             client = await raw_client(server)
-            await client.send(b"first")  # behind it the frames are read in bulk
-            await until(lambda: len(received) == 1)
+            client.transport.write(stream(texts(4)))  # behind these frames are read in bulk
+            await until(lambda: len(received) == 4)
             client.transport.write(stream(texts(20)))
-            await until(lambda: len(received) == 21)
-            assert received[1:] == texts(20)
+            await until(lambda: len(received) == 24)
+            assert received[4:] == texts(20)
             assert received.calls == calls
             assert received.texts == (20 if server_engine == IN_BULK else 0)
+            await client.close()
+
+    on_a_loop(main)
+
+
+def test_a_client_that_sends_one_at_a_time_is_read_in_bulk_only_while_it_sends_many() -> None:
+    many, one = texts(20), texts(1)
+
+    async def main() -> None:
+        async with serving(IN_BULK) as (server, received):
+            client = await raw_client(server)
+            expected: list[bytes] = []
+            in_bulk: list[int] = []
+
+            async def sent(messages: list[bytes]) -> None:
+                before = received.texts
+                client.transport.write(stream(messages))
+                expected.extend(messages)
+                await until(lambda: len(received) == len(expected))
+                in_bulk.append(received.texts - before)
+
+            for _ in range(2):
+                await sent(one)
+                await sent(many)  # seen to be many when they are there
+                await sent(many)
+                for _ in range(40):
+                    await sent(one)
+            assert received == expected
+            assert in_bulk == [0, 0, 20, *[0] * 40] * 2
             await client.close()
 
     on_a_loop(main)

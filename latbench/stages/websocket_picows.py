@@ -27,6 +27,9 @@ _DRAIN_POLL_S = 0.001
 _CLOSE_TIMEOUT_S = 5.0
 _MOST_AT_ONCE = 512
 """Messages handed over together: what is behind then goes on while the rest is being read."""
+_MANY_MESSAGES = 4
+"""From so many in one read on they are taken off the socket in bulk. Before that `BulkReader` is
+but one more thing between: T1's p50 at 1,000/s was 78 µs with it and 62 without."""
 _DATA = (WSMsgType.TEXT, WSMsgType.BINARY)
 _CONTINUATION, _CLOSE, _PING = WSMsgType.CONTINUATION, WSMsgType.CLOSE, WSMsgType.PING
 _READ_BUFFER_BYTES = 1 << 17
@@ -108,7 +111,7 @@ class _ServerListener(WSListener):
         self._fragments_bytes = 0
         self._transport: WSTransport | None = None
         self._batch = batch
-        """Until it reads by way of that."""
+        """While it does not read by way of that."""
         if on_texts is not None:
             self.take_texts = on_texts
         self.tail_bytes: int | None = None
@@ -151,22 +154,29 @@ class _ServerListener(WSListener):
             self.over = True
             transport.send_close(frame.get_close_code())
             transport.disconnect()
-        if frame.last_in_buffer or len(gathered) >= _MOST_AT_ONCE:
+        if frame.last_in_buffer:
+            self.tail_bytes = frame.tail_size
+            many = len(self._gathered) >= _MANY_MESSAGES
             self._hand_over()
-            if frame.last_in_buffer:
-                self.tail_bytes = frame.tail_size
-                if self._batch is not None:
-                    self._read_in_bulk(transport.underlying_transport, self._batch)
+            if many and self._batch is not None:
+                self._read_in_bulk(transport.underlying_transport, self._batch)
+        elif len(gathered) >= _MOST_AT_ONCE:
+            self._hand_over()
 
     def _read_in_bulk(self, transport: asyncio.Transport, batch: RelayBatch) -> None:
-        """From here on, where picows has read all that came.
+        """From here on, where picows has read all that came, until that is little for a while.
 
         Not from the handshake on: a client may send frames right behind its request.
         """
         library = cast("BulkReader", transport.get_protocol())
-        in_frame = bool(self.tail_bytes)
-        transport.set_protocol(BulkReader(library, self, batch, in_frame=in_frame))
         self._batch = None
+
+        def step_aside() -> None:
+            transport.set_protocol(library)
+            self._batch = batch
+
+        in_frame = bool(self.tail_bytes)
+        transport.set_protocol(BulkReader(library, self, batch, step_aside, in_frame=in_frame))
 
     @property
     def within_message(self) -> bool:
