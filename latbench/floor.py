@@ -1,9 +1,9 @@
 """The floor: what a machine and a broker take with next to nothing in between.
 
-Each hop of a tick has a limit that no pipeline on this machine gets under: a process does not wake
-sooner than the kernel wakes it, a message does not cross a socket faster than two bare sockets
-pass it on. The probes measure these limits; here stands which probe is the limit of which hop, and
-by how much a hop is above it. `docs/floor.md` says where each moment is taken.
+Each hop of a tick has a limit that no pipeline on this machine gets under: a message does not cross
+a socket faster than two bare sockets pass it on, nor a broker faster than for a client that has
+nothing else to do. The probes measure these limits; here stands which probe is the limit of which
+hop, and by how much a hop is above it. `docs/floor.md` says where each moment is taken.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Probe:
 
 
 PROBES: Final = (
-    Probe(TIMER, "timer wake-up", "schedule: waking on time"),
+    Probe(TIMER, "timer wake-up", "who sleeps until it is time"),
     Probe(TCP, "TCP round trip", "any way to another process"),
     Probe(WEBSOCKET, "WebSocket round trip", "websocket: half of it"),
     Probe(ACK, "produce → ack", "ack"),
@@ -69,14 +69,13 @@ PROBES: Final = (
 )
 
 _TERMS: Final[Mapping[str, tuple[tuple[str, float], ...]]] = {
-    "schedule": ((TIMER, 1.0),),
     "websocket": ((WEBSOCKET, 0.5),),
     "kafka": ((CONSUME, 1.0),),
-    "end_to_end": ((TIMER, 1.0), (WEBSOCKET, 0.5), (CONSUME, 1.0)),
+    "end_to_end": ((WEBSOCKET, 0.5), (CONSUME, 1.0)),
     "ack": ((ACK, 1.0),),
 }
 """Each hop's floor as a sum of probes, each times a factor. `relay` has none: all of it is the
-pipeline's own work."""
+pipeline's own work. Nor has `schedule`: the generator wakes early and does not wait for a timer."""
 
 
 def summarise_probe(probe: str, values_ns: Sequence[int], interval_ns: int) -> HopSummary:
@@ -90,9 +89,9 @@ def summarise_probe(probe: str, values_ns: Sequence[int], interval_ns: int) -> H
 def hop_floor_ns(floor: Floor, hop: str) -> float | None:
     """The p50 that a hop can't get under; None for a hop without one, or without its probes.
 
-    That of `end_to_end` is the *bare floor*: the sum of the p50 of timer, half a WebSocket round
-    trip and produce → consume. (The p50 of a sum is not the sum of the p50, but near it where one
-    term is most of it.)
+    That of `end_to_end` is the *bare floor*: the sum of the p50 of half a WebSocket round trip and
+    of produce → consume. (The p50 of a sum is not the sum of the p50, but near it where one term is
+    most of it.)
     """
     terms = _TERMS.get(hop)
     if terms is None:

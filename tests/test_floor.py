@@ -30,12 +30,12 @@ latencies = st.integers(1, 10**12)
 def test_each_hop_has_the_floor_of_its_probes(timer: int, web: int, ack: int, out: int) -> None:
     floor = make_floor(timer=timer, websocket=web, ack=ack, consume=out)
     floors = floor_ns_by_hop(floor)
-    assert floors["schedule"] == timer
     assert floors["websocket"] == web / 2
     assert floors["kafka"] == out
     assert floors["ack"] == ack
-    assert floors["end_to_end"] == pytest.approx(timer + web / 2 + out, rel=1e-12)
-    assert floors.keys() == {"schedule", "websocket", "kafka", "ack", "end_to_end"}
+    assert floors["end_to_end"] == pytest.approx(web / 2 + out, rel=1e-12)
+    # the generator wakes early: no timer is the limit of what it does
+    assert floors.keys() == {"websocket", "kafka", "ack", "end_to_end"}
 
 
 @given(st.floats(0.001, 1000))
@@ -68,7 +68,7 @@ def test_a_probe_that_is_no_more_than_a_guess_is_no_floor() -> None:
             for probe in whole.probes
         ),
     )
-    assert floor_ns_by_hop(floor).keys() == {"schedule", "websocket", "ack"}
+    assert floor_ns_by_hop(floor).keys() == {"websocket", "ack"}
 
 
 def test_hops_without_ticks_have_no_multiple() -> None:
@@ -105,7 +105,7 @@ def test_the_floors_topic_is_another_one_and_a_topic(topic: str) -> None:
     assert other != topic or topic.endswith(TOPIC_SUFFIX)
 
 
-def test_every_hop_but_the_pipelines_own_work_has_a_floor() -> None:
+def test_every_hop_that_is_not_all_the_pipelines_own_has_a_floor() -> None:
     without = {hop.name for hop in HOPS} - floor_ns_by_hop(make_floor()).keys()
-    assert without == {"relay", "service"}
+    assert without == {"schedule", "relay", "service"}
     assert len({probe.name for probe in PROBES}) == len(PROBES)

@@ -72,7 +72,7 @@ class FloorReport(Drawn):
         count = max((summary.count for summary in floor.probes), default=0)
         apart = format_latency(floor.interval_ns)
         texts = [
-            "bare floor: timer + half a WebSocket round trip + produce → consume.",
+            "bare floor: half a WebSocket round trip + produce → consume.",
             f"{format_count(count)} samples of each, {apart} apart: an idle "
             "CPU wakes slower than one that is kept busy.",
         ]
