@@ -61,7 +61,7 @@ class Probe:
 
 
 PROBES: Final = (
-    Probe(TIMER, "timer wake-up", "who sleeps until it is time"),
+    Probe(TIMER, "timer wake-up", "no hop: a process that sleeps"),
     Probe(TCP, "TCP round trip", "any way to another process"),
     Probe(WEBSOCKET, "WebSocket round trip", "websocket: half of it"),
     Probe(ACK, "produce → ack", "ack"),
@@ -75,7 +75,7 @@ _TERMS: Final[Mapping[str, tuple[tuple[str, float], ...]]] = {
     "ack": ((ACK, 1.0),),
 }
 """Each hop's floor as a sum of probes, each times a factor. `relay` has none: all of it is the
-pipeline's own work. Nor has `schedule`: the generator wakes early and does not wait for a timer."""
+pipeline's own work. Nor has `schedule`: a generator that wakes early waits for no timer."""
 
 
 def summarise_probe(probe: str, values_ns: Sequence[int], interval_ns: int) -> HopSummary:

@@ -53,6 +53,15 @@ def test_nine_ticks_of_ten_are_ready_in_time_once_it_has_learnt() -> None:
     assert 0.88 < in_time / 5000 < 0.92
 
 
+@given(st.integers(NS_PER_MS // 50, NS_PER_MS))
+def test_a_machine_that_was_slow_for_a_while_is_found_to_be_faster_again(gap_ns: int) -> None:
+    wake = learnt([NS_PER_MS] * 500)
+    for _ in range(2000):
+        wake.was_ready(10_000)
+    assert 9_000 <= wake.lead_ns <= 13_000
+    assert gap_ns - wake.timer_ns(0, gap_ns) == min(wake.lead_ns, gap_ns // 4)
+
+
 def test_a_machine_whose_timers_are_exact_is_waited_for_no_longer_than_a_microsecond() -> None:
     assert learnt([0] * 1000).lead_ns <= 1000
 

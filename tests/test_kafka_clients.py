@@ -18,6 +18,7 @@ from latbench.broker import mock_bootstrap
 from latbench.client_statistics import consumer_row, producer_row
 from latbench.errors import LatbenchError
 from latbench.stages.kafka import NO_SEQ, QueueFullError, RefusedError
+from latbench.stages.kafka_direct import HeldFew
 from latbench.stages.librdkafka import MAX_RECORD_BYTES
 from latbench.tick import sent_suffix_format, splice_relayed
 from tests.cli import until
@@ -473,3 +474,8 @@ def test_a_property_that_is_none_ends_the_stage_with_its_name(topic: str, client
         send(client, "127.0.0.1:1", topic, nothing, no_property=1)
     with pytest.raises(Exception, match=r"no\.property"):
         Reading(client, "127.0.0.1:1", no_property=1)
+
+
+def test_nothing_of_a_message_is_read_before_it_is_asked_for() -> None:
+    """Else the consumer's copying would count as Kafka's: *consumed* is stamped in between."""
+    assert len(HeldFew([1, 2])) == 2  # there is nothing at such addresses: reading ends the process

@@ -485,9 +485,11 @@ class ScriptedTime:
         return Timer()
 
 
-def run_on_script(bench: Bench, now_ns: int, until_ns: int | None = None) -> list[int]:
+def run_on_script(
+    bench: Bench, now_ns: int, until_ns: int | None = None, time: ScriptedTime | None = None
+) -> list[int]:
     """The moment of each tick, the clock beginning at `now_ns`."""
-    time = ScriptedTime(now_ns)
+    time = time or ScriptedTime(now_ns)
     with (
         mock.patch.object(generator, "monotonic_ns", time.clock),
         mock.patch.object(generator, "wait_awake", time.wait),
@@ -543,6 +545,46 @@ def test_each_tick_is_sent_at_the_exact_moment(
     assert moments == expected_moments(kept, size, coalesce_ns, now_ns, at_once)
     for each, moment in zip(kept, moments, strict=True):
         assert each <= moment <= max(each + coalesce_ns, now_ns)
+
+
+def test_it_wakes_before_a_tick_is_due_and_sends_it_when_it_is() -> None:
+    first_ns = 10**15
+    due_ns = [first_ns + i * NS_PER_MS for i in range(50)]
+    time = ScriptedTime(first_ns - NS_PER_S)
+    bench = Bench(blocks_of(due_ns, 20))
+    sent_by_then: list[int] = []
+
+    # and whoever it wakes by that gets its CPU
+    def note() -> None:
+        sent_by_then.append(len(bench.link.messages))
+
+    with mock.patch("os.sched_yield", note):
+        assert run_on_script(bench, 0, time=time) == due_ns
+    assert sent_by_then == list(range(1, 51))
+    early_ns = [due - armed for due, armed in zip(due_ns, time.armed_ns, strict=True)]
+    assert early_ns[0] == 50_000
+    # the script is ready at once each time, so it has less and less to wait for
+    assert early_ns == sorted(early_ns, reverse=True)
+    assert early_ns[-1] > 0
+
+
+def test_where_ticks_are_collected_it_wakes_when_they_are_due() -> None:
+    first_ns = 10**15
+    due_ns = [first_ns + i * NS_PER_MS for i in range(50)]
+    time = ScriptedTime(first_ns - NS_PER_S)
+    run_on_script(Bench(blocks_of(due_ns, 20), coalesce_ns=100_000), 0, time=time)
+    assert time.armed_ns == due_ns
+
+
+def test_a_socket_that_is_full_before_a_tick_is_due_holds_nothing_up() -> None:
+    first_ns = 10**15
+    due_ns = [first_ns + i * NS_PER_MS for i in range(10)]
+    time = ScriptedTime(first_ns - NS_PER_S)
+    bench = Bench(blocks_of(due_ns, 10))
+    bench.link.backlogs = full_for(1)
+    assert run_on_script(bench, 0, time=time) == due_ns
+    assert time.armed_ns[:2] == [first_ns - 50_000, first_ns]
+    assert not any(bench.ring.counts())
 
 
 @given(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -111,6 +112,24 @@ def test_with_a_full_queue_ticks_wait_in_order_and_reading_stops(compiled: bool)
     assert rows[8]["relay_out_ns"] - rows[8]["relay_in_ns"] >= 5 * NS_PER_MS
     for row, (value, _) in zip(rows, bench.producer.taken, strict=True):
         assert decode_relayed(value).latbench.relay_out_ns == row["relay_out_ns"]
+
+
+def test_one_that_comes_by_itself_hands_the_cpu_over_before_its_row_is_written() -> None:
+    bench = Bench()
+    rows: list[int] = []
+
+    def look() -> None:
+        assert len(bench.producer.taken) == 1
+        rows.append(len(bench.ring.rows()))
+
+    with mock.patch("os.sched_yield", look):
+        bench.forwarder.on_message(CAME_NS, sent(0, {}))
+        assert rows == [0]
+        assert len(bench.ring.rows()) == 1
+        bench.forwarder.on_messages(CAME_NS, [sent(1, {})])
+        bench.forwarder.on_messages(CAME_NS, [sent(2, {}), sent(3, {})])
+    assert rows == [0]
+    assert [decode_relayed(value).latbench.seq for value, _ in bench.producer.taken] == [0, 1, 2, 3]
 
 
 @both_ways

@@ -63,6 +63,12 @@ class Received(list[bytes]):
         """So many of them came as the batch's texts."""
         self.calls = 0
         """So many times others came."""
+        self.alone = 0
+        """So often one came by itself."""
+
+    def on_message(self, relay_in_ns: int, message: bytes) -> None:
+        self.on_messages(relay_in_ns, [message])
+        self.alone += 1
 
     def on_messages(self, relay_in_ns: int, messages: list[bytes]) -> None:
         assert relay_in_ns > 0
@@ -85,11 +91,10 @@ async def serving(engine: str) -> AsyncIterator[tuple[Server, Received]]:
     listener.setblocking(False)
     if engine == IN_BULK:
         received = Received(RelayBatch(RUN_ID, 0))
-        on = (received.on_messages, received.batch, received.on_texts)
-        server = await serve("picows", listener, *on)
+        server = await serve("picows", listener, received, received.batch)
     else:
         received = Received(None)
-        server = await serve(engine, listener, received.on_messages)
+        server = await serve(engine, listener, received)
     try:
         yield server, received
     finally:
@@ -593,6 +598,8 @@ def test_a_client_that_sends_one_at_a_time_is_read_in_bulk_only_while_it_sends_m
                     await sent(one)
             assert received == expected
             assert in_bulk == [0, 0, 20, *[0] * 40] * 2
+            # the first 32 behind many come the way that many do
+            assert received.alone == 2 * (1 + 8)
             await client.close()
 
     on_a_loop(main)

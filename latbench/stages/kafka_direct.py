@@ -207,6 +207,8 @@ class DirectConsumer:
         self._pointers = np.zeros(_BATCH, dtype=np.int64)
         self._pointers_address = self._pointers.ctypes.data
         self._held: list[int] = []
+        self._held_of_pointers = 0
+        """Or so many of `_pointers`."""
 
     def ends(self, topic: str, partitions: int) -> list[int]:
         """See `kafka.Consuming`."""
@@ -253,16 +255,18 @@ class DirectConsumer:
         count = rdkafka.consume_batch_queue(self._queue, 0, self._pointers_address, _BATCH)
         if count <= 0:
             return None
-        pointers = self._pointers[:count]
-        self._held = pointers.tolist()
-        return HeldFew(self._held) if count < FEW else HeldBatch(pointers)
+        if count < FEW:
+            self._held = self._pointers[:count].tolist()
+            return HeldFew(self._held)
+        self._held_of_pointers = count
+        return HeldBatch(self._pointers[:count])
 
     def _let_go(self) -> None:  # hot path
         """Give the messages back that were taken before."""
         destroy = rdkafka.message_destroy
-        for pointer in self._held:
+        for pointer in self._held or self._pointers[: self._held_of_pointers].tolist():
             destroy(pointer)
-        self._held = []
+        self._held, self._held_of_pointers = [], 0
 
     def close(self) -> None:
         """See `kafka.Consuming`."""

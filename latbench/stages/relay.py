@@ -73,7 +73,7 @@ async def _relay(plan: RelayPlan, supervisor: Supervisor, rings: dict[str, RingW
         bulk = open_batch_producer(*to_topic, batch, acks.on_answers)
         producer = bulk
         forwarder = Forwarder(plan.run_id, bulk, rings[RELAY], acks, supervisor, batch, bulk)
-    server = await serve(plan.ws_engine, listener, forwarder.on_messages, batch, forwarder.on_texts)
+    server = await serve(plan.ws_engine, listener, forwarder, batch)
     forwarder.attach(server)
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
@@ -220,20 +220,25 @@ class Forwarder:
         """The server whose reading is stopped under back-pressure."""
         self._server = server
 
+    def on_message(  # hot path
+        self, relay_in_ns: int, message: bytes, *, alone: bool = True
+    ) -> None:
+        """Take one; `alone`: nothing else was in the socket."""
+        try:
+            tick = decode_sent(message)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            known = self._read_ends(message)
+            if known is None:
+                self._counters[RelayCounter.MALFORMED] += 1
+                return
+            tick = known
+        if self._waiting or not self._forward(message, tick, relay_in_ns, alone=alone):
+            self._wait_with(message, tick, relay_in_ns)
+
     def on_messages(self, relay_in_ns: int, messages: Sequence[bytes]) -> None:
         """Take what a socket had, all of it arrived at `relay_in_ns`."""
-        alone = len(messages) == 1
         for message in messages:
-            try:
-                tick = decode_sent(message)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                known = self._read_ends(message)
-                if known is None:
-                    self._counters[RelayCounter.MALFORMED] += 1
-                    continue
-                tick = known
-            if self._waiting or not self._forward(message, tick, relay_in_ns, alone=alone):
-                self._wait_with(message, tick, relay_in_ns)
+            self.on_message(relay_in_ns, message, alone=False)
 
     def on_texts(self, relay_in_ns: int, count: int) -> None:  # hot path
         """The same of so many that are the batch's texts now."""
@@ -321,7 +326,8 @@ class Forwarder:
 def _own_cost_ns(plan: RelayPlan, supervisor: Supervisor) -> int:
     """What the relay does with a tick but hand it to a producer and a socket, in ns.
 
-    With one tick that comes alone, as `BulkReader` hands it over; of many together it is less.
+    With one tick that comes by itself; of many together it is less. Handing the CPU over after it
+    is no work, so it is measured as one of several.
     """
     batch = _open_batch(plan)
     queue_messages = 1024

@@ -16,12 +16,21 @@ from latbench.batch.ticks import RelayBatch
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 """The largest message taken; order book snapshots of a busy exchange reach a few megabytes."""
 
-OnMessages = Callable[[int, list[bytes]], None]
-"""Takes the messages that were in the socket together, and the monotonic moment (ns) at which the
-first of them was taken up: all had arrived by then."""
 
-OnTexts = Callable[[int, int], None]
-"""The same of so many messages that are the batch's texts now."""
+class Taker(Protocol):
+    """Who gets what came out of a socket, with the moment (monotonic, ns) at which it was taken up.
+
+    What came together has one: all of it had arrived by then.
+    """
+
+    def on_message(self, relay_in_ns: int, message: bytes) -> None:
+        """Take a message that came by itself: nothing else was in the socket."""
+
+    def on_messages(self, relay_in_ns: int, messages: list[bytes]) -> None:
+        """Take some messages that came together."""
+
+    def on_texts(self, relay_in_ns: int, count: int) -> None:
+        """Take so many messages that are the batch's texts now."""
 
 
 class Link(Protocol):
@@ -80,22 +89,20 @@ async def connect(engine: str, url: str) -> Link:
 async def serve(
     engine: str,
     listener: socket.socket,
-    on_messages: OnMessages,
+    taker: Taker,
     batch: RelayBatch | None = None,
-    on_texts: OnTexts | None = None,
 ) -> Server:
     """Serve `listener` with the named library.
 
-    `on_messages` is called for whole messages, `on_texts` for those that came by way of `batch`
-    (with picows only).
+    `batch`: what many messages at once come by way of (with picows only).
     """
     if engine == "picows":
         from latbench.stages import websocket_picows  # noqa: PLC0415
 
-        return await websocket_picows.serve(listener, on_messages, batch, on_texts)
+        return await websocket_picows.serve(listener, taker, batch)
     from latbench.stages import websocket_websockets  # noqa: PLC0415
 
-    return await websocket_websockets.serve(listener, on_messages)
+    return await websocket_websockets.serve(listener, taker)
 
 
 def set_nodelay(sock: socket.socket | None) -> None:

@@ -21,7 +21,7 @@ from picows import (
 from latbench.batch.ticks import RelayBatch
 from latbench.clock import monotonic_ns
 from latbench.stages.bulk_frames import BulkReader
-from latbench.stages.websocket import MAX_MESSAGE_BYTES, OnMessages, OnTexts
+from latbench.stages.websocket import MAX_MESSAGE_BYTES, Taker
 
 _DRAIN_POLL_S = 0.001
 _CLOSE_TIMEOUT_S = 5.0
@@ -98,22 +98,23 @@ class _ServerListener(WSListener):
     def __init__(
         self,
         server: PicowsServer,
-        on_messages: OnMessages,
+        taker: Taker,
         batch: RelayBatch | None,
-        on_texts: OnTexts | None,
     ) -> None:
         super().__init__()
         self._server = server
-        self._on_messages = on_messages
+        self._on_message = taker.on_message
+        self._on_messages = taker.on_messages
+        self.take_texts = taker.on_texts
+        """See `BulkReader`."""
         self._gathered: list[bytes] = []
         self._relay_in_ns = 0
         self._fragments: list[bytes] = []
         self._fragments_bytes = 0
         self._transport: WSTransport | None = None
         self._batch = batch
-        """While it does not read by way of that."""
-        if on_texts is not None:
-            self.take_texts = on_texts
+        self._is_in_bulk = False
+        """Whether a `BulkReader` reads."""
         self.tail_bytes: int | None = None
         """See `BulkReader`."""
         self.clogged = False
@@ -134,9 +135,9 @@ class _ServerListener(WSListener):
             return
         kind = frame.msg_type
         alone = frame.last_in_buffer and not self._gathered and not self._fragments
-        if alone and kind in _DATA and frame.fin and self._batch is not None:
+        if alone and kind in _DATA and frame.fin and not self._is_in_bulk:
             # a tick that comes by itself goes straight on: T2's p50 was 10.6 µs without, 6.8 with
-            self._on_messages(monotonic_ns(), [frame.get_payload_as_bytes()])
+            self._on_message(monotonic_ns(), frame.get_payload_as_bytes())
         else:
             self._gather(transport, frame, kind)
 
@@ -167,7 +168,7 @@ class _ServerListener(WSListener):
             self.tail_bytes = frame.tail_size
             many = len(self._gathered) >= _MANY_MESSAGES
             self._hand_over()
-            if many and self._batch is not None:
+            if many and self._batch is not None and not self._is_in_bulk:
                 self._read_in_bulk(transport.underlying_transport, self._batch)
         elif len(gathered) >= _MOST_AT_ONCE:
             self._hand_over()
@@ -178,11 +179,11 @@ class _ServerListener(WSListener):
         Not from the handshake on: a client may send frames right behind its request.
         """
         library = cast("BulkReader", transport.get_protocol())
-        self._batch = None
+        self._is_in_bulk = True
 
         def step_aside() -> None:
             transport.set_protocol(library)
-            self._batch = batch
+            self._is_in_bulk = False
 
         in_frame = bool(self.tail_bytes)
         transport.set_protocol(BulkReader(library, self, batch, step_aside, in_frame=in_frame))
@@ -267,13 +268,12 @@ class PicowsServer:
     async def start(
         self,
         listener: socket.socket,
-        on_messages: OnMessages,
+        taker: Taker,
         batch: RelayBatch | None,
-        on_texts: OnTexts | None,
     ) -> None:
         """Begin to accept."""
         self._server = await ws_create_server(
-            lambda _request: _ServerListener(self, on_messages, batch, on_texts),
+            lambda _request: _ServerListener(self, taker, batch),
             sock=listener,
             max_frame_size=MAX_MESSAGE_BYTES,
             read_buffer_init_size=_READ_BUFFER_BYTES,
@@ -293,11 +293,10 @@ class PicowsServer:
 
 async def serve(
     listener: socket.socket,
-    on_messages: OnMessages,
+    taker: Taker,
     batch: RelayBatch | None,
-    on_texts: OnTexts | None,
 ) -> PicowsServer:
     """Serve `listener`."""
     server = PicowsServer(listener)
-    await server.start(listener, on_messages, batch, on_texts)
+    await server.start(listener, taker, batch)
     return server

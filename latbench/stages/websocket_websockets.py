@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
 from latbench.clock import monotonic_ns
-from latbench.stages.websocket import MAX_MESSAGE_BYTES, OnMessages
+from latbench.stages.websocket import MAX_MESSAGE_BYTES, Taker
 
 _DRAIN_POLL_S = 0.001
 _CLOSE_TIMEOUT_S = 0.5
@@ -100,10 +100,10 @@ class _RelayConnection(ServerConnection):
 class WebsocketsServer:
     """A `websocket.Server`."""
 
-    def __init__(self, listener: socket.socket, on_messages: OnMessages) -> None:
+    def __init__(self, listener: socket.socket, taker: Taker) -> None:
         self.port: int = listener.getsockname()[1]
         self.paused = False
-        self._on_messages = on_messages
+        self._on_messages = taker.on_messages
         self.transports: set[asyncio.Transport] = set()
         """Also of those that have not shaken hands yet."""
         self._connections: set[ServerConnection] = set()
@@ -169,8 +169,8 @@ class WebsocketsServer:
             await closed
 
 
-async def serve(listener: socket.socket, on_messages: OnMessages) -> WebsocketsServer:
+async def serve(listener: socket.socket, taker: Taker) -> WebsocketsServer:
     """Serve `listener`."""
-    server = WebsocketsServer(listener, on_messages)
+    server = WebsocketsServer(listener, taker)
     await server.start(listener)
     return server
