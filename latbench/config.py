@@ -114,18 +114,18 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def effective_linger_ms(self) -> float:
         """What the producer's linger is in the end: `--producer` wins over `--linger`."""
-        for name in ("linger.ms", "queue.buffering.max.ms"):
-            if name in self.producer:
-                return float(self.producer[name])
-        return self.linger_ms
+        given = self._of_producer("linger.ms", "queue.buffering.max.ms")
+        return self.linger_ms if given is None else float(given)
 
     @property
     def effective_compression(self) -> str:
         """What compresses the producer's batches in the end, as with `effective_linger_ms`."""
-        for name in ("compression.type", "compression.codec"):
-            if name in self.producer:
-                return str(self.producer[name])
-        return self.compression
+        given = self._of_producer("compression.type", "compression.codec")
+        return self.compression if given is None else given
+
+    def _of_producer(self, *names: str) -> str | None:
+        """What `--producer` sets by the first of these names that it has."""
+        return next((self.producer[name] for name in names if name in self.producer), None)
 
     @property
     def as_fast_as_possible(self) -> bool:

@@ -30,7 +30,7 @@ from latbench.stages.kafka import (
     open_producer,
     partition_of,
 )
-from latbench.stages.kafka_direct import HeldFew
+from latbench.stages.kafka_direct_consumer import HeldFew
 from tests.messages import Content, MadeMessages
 from tests.stages import RUN_ID
 
@@ -197,9 +197,8 @@ def copied(arrived: Arrived) -> Batch:
     assert len(arrived) == len(values) == len(copy.partitions) == len(copy.offsets)
     assert copy.load(LOADED) == 0
     loaded, chars = arrived.load(LOADED), LOADED.end_chars
-    if isinstance(
-        arrived, Batch | HeldFew
-    ):  # a few messages, or the client that has no more to give
+    # few messages, or the client that has no more to give
+    if isinstance(arrived, Batch | HeldFew):
         assert loaded == 0
         return copy
     ends = [value[-chars:] for value in values if value is not None and len(value) >= chars]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from latbench.batch.ticks import ConsumerBatch, RelayBatch
-from latbench.stages.kafka_direct import HeldBatch
+from latbench.stages.kafka_direct_consumer import HeldBatch
 from latbench.stages.librdkafka import Message
 from tests.websocket_client import TEXT, frame
 

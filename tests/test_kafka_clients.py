@@ -18,7 +18,7 @@ from latbench.broker import mock_bootstrap
 from latbench.client_statistics import consumer_row, producer_row
 from latbench.errors import LatbenchError
 from latbench.stages.kafka import NO_SEQ, QueueFullError, RefusedError
-from latbench.stages.kafka_direct import HeldFew
+from latbench.stages.kafka_direct_consumer import HeldFew
 from latbench.stages.librdkafka import MAX_RECORD_BYTES
 from latbench.tick import sent_suffix_format, splice_relayed
 from tests.cli import until

@@ -217,7 +217,7 @@ class Sender:
         if self._unpaced and self._ends_ns is not None and monotonic_ns() >= self._ends_ns:
             self.stop()
             return
-        if self._early_timer_ns and self._link.backlog_bytes() > _BACKLOG_LIMIT_BYTES:
+        if self._early_timer_ns and self._is_full():
             # it holds nothing up before the next tick is due
             self._early_timer_ns = 0
             self._timer.arm(self._next_write_ns())
@@ -241,9 +241,12 @@ class Sender:
             return False
         return self._block.due_ns[self._index] >= self._until_ns
 
+    def _is_full(self) -> bool:
+        return self._link.backlog_bytes() > _BACKLOG_LIMIT_BYTES
+
     def _must_wait(self) -> bool:
         """Whether the socket is full; counts how often and how long that held ticks up."""
-        full = self._link.backlog_bytes() > _BACKLOG_LIMIT_BYTES
+        full = self._is_full()
         counters = self._ring.counters
         if full and not self._waiting_since_ns:
             self._waiting_since_ns = monotonic_ns()

@@ -148,7 +148,7 @@ def open_producer(
     """
     arguments = (properties, topic, partitions, on_delivery, on_statistics)
     if client == "librdkafka":
-        from latbench.stages.kafka_direct import DirectProducer  # noqa: PLC0415
+        from latbench.stages.kafka_direct_producer import DirectProducer  # noqa: PLC0415
 
         return DirectProducer(*arguments)
     from latbench.stages.kafka_confluent import ConfluentProducer  # noqa: PLC0415
@@ -169,7 +169,7 @@ def open_batch_producer(
 
     Else as `open_producer`.
     """
-    from latbench.stages.kafka_direct import DirectProducer  # noqa: PLC0415
+    from latbench.stages.kafka_direct_producer import DirectProducer  # noqa: PLC0415
 
     return DirectProducer(
         properties, topic, partitions, on_delivery, on_statistics, batch, on_answers
@@ -179,7 +179,7 @@ def open_batch_producer(
 def open_consumer(client: str, properties: Properties, on_statistics: OnStatistics) -> Consuming:
     """The consumer's client by name."""
     if client == "librdkafka":
-        from latbench.stages.kafka_direct import DirectConsumer  # noqa: PLC0415
+        from latbench.stages.kafka_direct_consumer import DirectConsumer  # noqa: PLC0415
 
         return DirectConsumer(properties, on_statistics)
     from latbench.stages.kafka_confluent import ConfluentConsumer  # noqa: PLC0415
