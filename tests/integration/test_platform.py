@@ -53,9 +53,8 @@ def test_busy_neighbours_show_as_stalls_and_the_ticks_they_hit_are_marked(
     assert stalls["without"]["count"] == len(rows) - stalls["ticks"]
     assert result["machine"]["busy"] + result["machine"]["steal"] > 0.9
     assert sum(each["involuntary_switches"] for each in result["processes"]) > 50
-    slow = sorted(rows, key=lambda row: row["consumed_ns"] - row["due_ns"])[-len(rows) // 100 :]
-    # stalls explain the tail: marked ticks are more frequent there than among all
-    assert sum(row["stall"] for row in slow) / len(slow) > stalls["ticks"] / len(rows)
+    # Whether the slowest ticks are the marked ones is asked below, of a stall that is made: here
+    # 4 to 72 % of all are marked, and what makes the slowest slow may be a queue that is left over.
 
 
 def test_ticks_that_a_stopped_relay_holds_up_are_marked_and_the_others_are_not(
@@ -77,6 +76,10 @@ def test_ticks_that_a_stopped_relay_holds_up_are_marked_and_the_others_are_not(
     held = [row for row in rows if stopped_ns < row["sent_ns"] < went_on_ns - 2 * NS_PER_MS]
     assert len(held) > 200
     assert all(row["stall"] for row in held)
+    # the stall explains the tail: it is made of marked ticks alone
+    measured = [row for row in rows if not row["warmup"]]
+    slowest = sorted(measured, key=lambda row: row["consumed_ns"] - row["due_ns"])[-100:]
+    assert all(row["stall"] for row in slowest)
     seen = hiccups_of(run.result, "relay")
     assert STOPPED_NS * 0.95 < seen["max_ns"] < went_on_ns - stopped_ns + 100 * NS_PER_MS
     # each of the deadlines it slept through counts: 300 of them, a third over 200 ms late
