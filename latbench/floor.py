@@ -1,9 +1,10 @@
 """The floor: what a machine and a broker take with next to nothing in between.
 
-Each hop of a tick has a limit that no pipeline on this machine gets under: a message does not cross
-a socket faster than two bare sockets pass it on, nor a broker faster than for a client that has
-nothing else to do. The probes measure these limits; here stands which probe is the limit of which
-hop, and by how much a hop is above it. `docs/floor.md` says where each moment is taken.
+Each hop of a tick has a limit that no pipeline on this machine gets under at the same pace: a
+message does not cross a socket faster than two bare sockets pass it on, nor a broker faster than
+for a client that has nothing else to do. The probes measure these limits; here stands which probe
+is the limit of which hop, and by how much a hop is above it. `docs/floor.md` says where each moment
+is taken.
 """
 
 from __future__ import annotations
@@ -15,18 +16,21 @@ from typing import Final
 import numpy as np
 
 from latbench.analysis import summarise
-from latbench.clock import NS_PER_S, NS_PER_US
+from latbench.clock import NS_PER_MS, NS_PER_S, NS_PER_US
+from latbench.config import RunConfig
 from latbench.histogram import Histogram
 from latbench.result import Floor, HopSummary
 
-INTERVAL_NS: Final = 500 * NS_PER_US
-"""Between two samples of a probe.
+INTERVAL_NS: Final = NS_PER_MS
+"""Between two samples of a probe: the pace of 1,000 ticks/s, which is a run's unless told.
 
-An idle CPU wakes slower than a busy one. Back to back, 0.25, 0.5, 1 and 2 ms apart a TCP round
-trip took 24, 27, 30, 31 to 51, 48 to 60 µs (p50 of three each), a wake-up 11, 10, 18, 19 to 35, 30
-to 41. Without a pause the floor is one that no paced tick reaches (this guest polls for 200 µs
-before it lets its CPU sleep); from 1 ms on it is the hypervisor's mood. At 1,000 ticks/s four
-processes of a run wake every 1 ms, and rest for less than that."""
+An idle CPU wakes slower than a busy one, a broker's threads as well: 0.5, 1 and 2 ms apart
+produce → consume took 200, 262 and 294 µs (`docs/floor.md`). So a run is set beside a floor of its
+own pace, or the multiple tells of sleeping CPUs what is taken for the pipeline's."""
+
+_RUN_INTERVALS_NS: Final = (500 * NS_PER_US, 2 * NS_PER_MS)
+"""Below 0.5 ms a bare message on a broker (200 to 350 µs) fills the pace, and nothing rests; above
+2 ms the probes would take longer than 13 s."""
 
 MIN_INTERVAL_NS: Final = 50 * NS_PER_US
 """Below it nothing that is paced would rest at all."""
@@ -35,7 +39,7 @@ MAX_INTERVAL_NS: Final = NS_PER_S
 SAMPLES: Final = 10_000
 """The fewest that have 100 beyond p99."""
 RUN_SAMPLES: Final = 2_000
-"""Before a run: 3 s in all, and 200 beyond p90."""
+"""Before a run: 200 beyond p90, in 7 s at the pace of 1,000 ticks/s."""
 MIN_SAMPLES: Final = 1_000
 """100 beyond p90."""
 MAX_SAMPLES: Final = 1_000_000
@@ -76,6 +80,17 @@ _TERMS: Final[Mapping[str, tuple[tuple[str, float], ...]]] = {
 }
 """Each hop's floor as a sum of probes, each times a factor. `relay` has none: all of it is the
 pipeline's own work. Nor has `schedule`: a generator that wakes early waits for no timer."""
+
+
+def run_interval_ns(config: RunConfig) -> int:
+    """Between two samples before a run: what lies between two of its ticks, from 0.5 to 2 ms.
+
+    A replay's pace is its file's, and changes: 1 ms.
+    """
+    if config.is_replay:
+        return INTERVAL_NS
+    least_ns, most_ns = _RUN_INTERVALS_NS
+    return min(max(NS_PER_S // config.tick_rate_hz, least_ns), most_ns)
 
 
 def summarise_probe(probe: str, values_ns: Sequence[int], interval_ns: int) -> HopSummary:

@@ -53,7 +53,7 @@ def measure_alone(
         if mock is not None:
             bootstrap = await_stage(mock, lambda: mock.ready, hear).bootstrap
         facts = prepare_floor(config, bootstrap)
-        floor = measure_floor(config, facts, samples, log_directory, hear, tell, interval_ns)
+        floor = measure_floor(config, facts, samples, interval_ns, log_directory, hear, tell)
     return FloorResult(
         latbench=__version__,
         environment=environment.describe(),

@@ -14,7 +14,7 @@ from latbench.clock import NS_PER_S, monotonic_ns
 from latbench.collector import Rings
 from latbench.control import Ready, Work
 from latbench.errors import LatbenchError
-from latbench.floor import RUN_SAMPLES
+from latbench.floor import RUN_SAMPLES, run_interval_ns
 from latbench.plan import BrokerPlan, ConsumerPlan, GeneratorPlan, RelayPlan
 from latbench.probing import measure_floor, prepare_floor
 from latbench.processes import Crew
@@ -117,7 +117,8 @@ class Launch:
 
         self._crew.dismiss_spares()
         prepare_floor(self._config, facts.bootstrap)
-        return measure_floor(self._config, facts, RUN_SAMPLES, log_directory, hear)
+        interval_ns = run_interval_ns(self._config)
+        return measure_floor(self._config, facts, RUN_SAMPLES, interval_ns, log_directory, hear)
 
     def prepare_broker(self) -> BrokerFacts:
         """The broker, ready with its topic."""

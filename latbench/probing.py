@@ -16,7 +16,7 @@ from latbench.clock import NS_PER_S, monotonic_ns
 from latbench.config import MAX_TOPIC_CHARS, RunConfig
 from latbench.control import Work
 from latbench.errors import ExitCode, LatbenchError
-from latbench.floor import INTERVAL_NS, PROBES, TCP, WARM_SAMPLES, WEBSOCKET, summarise_probe
+from latbench.floor import PROBES, TCP, WARM_SAMPLES, WEBSOCKET, summarise_probe
 from latbench.plan import EchoPlan, ProbePlan
 from latbench.processes import StageProcess, wait_for_words
 from latbench.result import BrokerFacts, Floor
@@ -51,14 +51,14 @@ def measure_floor(
     config: RunConfig,
     facts: BrokerFacts,
     samples: int,
+    interval_ns: int,
     log_directory: Path,
     hear: Hear,
     tell: Tell = lambda _label: None,
-    interval_ns: int = INTERVAL_NS,
 ) -> Floor:
     """All probes, `samples` of each, `interval_ns` apart, on a broker that is prepared for it.
 
-    Takes 1.5 s for 1,000 samples 0.5 ms apart, and 0.3 s to begin. Raises `LatbenchError` when a
+    Takes 3 s for 1,000 samples 1 ms apart, and 0.3 s to begin. Raises `LatbenchError` when a
     process breaks or the broker does not go along. Whatever happens, no process is left running.
     """
     begun_unix_ns = time.time_ns()

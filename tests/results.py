@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from latbench.clock import NS_PER_S
+from latbench.clock import NS_PER_MS, NS_PER_S
 from latbench.config import RunConfig
 from latbench.result import (
     BrokerFacts,
@@ -253,12 +253,12 @@ def make_floor(*, count: int = 10_000, **p50_ns: int) -> Floor:
     p50 = _HOPS_US["hiccup"][1][0] * 1000
     return Floor(
         measured_unix_ns=1_764_005_390 * NS_PER_S,
-        interval_ns=500_000,
+        interval_ns=NS_PER_MS,
         probes=tuple(
             msgspec.structs.replace(
                 shape,
                 hop=probe,
-                rate_hz=2000.0,
+                rate_hz=1000.0,
                 percentiles_ns={
                     name: None if value is None else round(value * given / p50)
                     for name, value in shape.percentiles_ns.items()

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latbench.config import MAX_TOPIC_CHARS, parse_topic
+from latbench.clock import NS_PER_S
+from latbench.config import MAX_TOPIC_CHARS, RunConfig, parse_topic
 from latbench.floor import (
     INTERVAL_NS,
     MIN_SAMPLES,
@@ -16,6 +17,7 @@ from latbench.floor import (
     WARM_SAMPLES,
     floor_ns_by_hop,
     hop_floor_ns,
+    run_interval_ns,
     summarise_probe,
     times_floor,
 )
@@ -86,6 +88,18 @@ def test_the_first_samples_are_left_out_and_no_other(values: list[int]) -> None:
     assert figures.min_ns == min(kept, default=0)
     assert figures.max_ns == max(kept, default=0)
     assert figures.negative == figures.out_of_range == 0
+
+
+@given(st.integers(1, 1_000_000))
+def test_a_runs_floor_is_measured_at_the_runs_own_pace_within_bounds(rate_hz: int) -> None:
+    interval_ns = run_interval_ns(RunConfig(tick_rate_hz=rate_hz))
+    assert interval_ns == min(max(NS_PER_S // rate_hz, 500_000), 2_000_000)
+
+
+def test_the_floor_alone_has_the_pace_of_a_run_that_is_told_nothing() -> None:
+    assert run_interval_ns(RunConfig()) == INTERVAL_NS
+    # a replay's pace is its file's: what the rate says is of no meaning
+    assert run_interval_ns(RunConfig(source="day.parquet", tick_rate_hz=2000)) == INTERVAL_NS
 
 
 @pytest.mark.parametrize(("samples", "known"), [(MIN_SAMPLES, "p90"), (SAMPLES, "p99")])

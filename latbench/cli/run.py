@@ -142,8 +142,8 @@ def run(
         typer.Option(
             "--floor",
             metavar="",
-            help="Before the run measure for 4 s what this machine and this broker take at the "
-            "least; the report sets each hop beside it.",
+            help="Before the run measure what this machine and this broker take at the least, at "
+            "the run's pace (7 s at 1,000 ticks/s); the report sets each hop beside it.",
             rich_help_panel=options.OUTPUT,
         ),
     ] = False,

@@ -29,7 +29,7 @@ class FloorReport(Drawn):
         result = self._result
         intro = (
             "What this machine and this broker take, now, with next to nothing in between: no "
-            "pipeline on them gets under it."
+            "pipeline on them gets under it at this pace."
         )
         lines = [
             *paragraph(_title(result), width, ink, style="bold"),

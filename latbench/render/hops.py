@@ -312,7 +312,7 @@ def _floor_words(floor: Floor) -> str:
         return f"{TIMES_FLOOR}: nothing to compare with, the probes had too few samples."
     return (
         f"{TIMES_FLOOR}: p50 against what this machine and broker took just before, with next to "
-        f"nothing in between: {listed}."
+        f"nothing in between, {format_latency(floor.interval_ns)} apart: {listed}."
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from latbench.config import WS_ENGINES
-from latbench.floor import PROBES
+from latbench.floor import PROBES, run_interval_ns
 from latbench.probing import floor_topic
 from latbench.store import read_result
 from tests.cli import SHORT, Background, Caller, report, run_latbench, start_latbench, wait_until
@@ -66,11 +66,11 @@ def test_the_floor_of_a_kafka(kafka: KafkaServer, kafka_topic: str, tmp_path: Pa
     assert count < len(records) <= 1200
     assert {record.partition for record in records} == {0}
     # again on a topic that is there, without an answer of the broker, at another pace
-    pace = ("--interval", "1ms")
+    pace = ("--interval", "0.5ms")
     more = run_latbench("floor", *FEW, *options, *pace, "--acks", "0", cwd=tmp_path)
     assert more.code == 0, more.talk
-    assert run.result["floor"]["interval_ns"] == 500_000
-    assert more.result["floor"]["interval_ns"] == 1_000_000
+    assert run.result["floor"]["interval_ns"] == 1_000_000
+    assert more.result["floor"]["interval_ns"] == 500_000
     probes = [probe["hop"] for probe in more.result["floor"]["probes"]]
     assert probes == [name for name in NAMES if name != "ack"]
     assert "ack" not in more.result["floor"]["floor_ns"]
@@ -94,6 +94,7 @@ def test_a_run_measures_its_floor_and_is_set_beside_it(
     assert report(path, cwd=tmp_path).stdout == run.stdout
     told = report(path, "--json", cwd=tmp_path).result["floor"]
     check_floor(told, 2000)
+    assert told["interval_ns"] == run_interval_ns(result.config)
     p50_ns = {hop.hop: hop.percentiles_ns["p50"] for hop in result.hops}
     assert told["times_floor"].keys() == told["floor_ns"].keys()
     for hop, times in told["times_floor"].items():
