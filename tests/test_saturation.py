@@ -83,9 +83,31 @@ def test_waits_in_kafka_are_the_brokers_when_the_producer_waits_for_answers() ->
     assert (saturation.stage, saturation.evidence[0].code) == ("broker", "slow-answers")
 
 
-def test_waits_in_kafka_are_the_consumers_when_the_producer_does_not_wait() -> None:
-    saturation = found(failing(hops=slower(100.0, "kafka"), client=make_client()))
+def test_waits_in_kafka_are_a_busy_consumers_when_the_producer_does_not_wait() -> None:
+    slow = slower(100.0, "kafka")
+    busy = failing(hops=slow, client=make_client(), cpu_shares={"consumer": 0.6})
+    saturation = found(busy)
     assert (saturation.stage, saturation.evidence[0].code) == ("consumer", "queue")
+
+
+@pytest.mark.parametrize(("busy", "stage"), [(0.88, "machine"), (0.4, "broker")])
+def test_waits_in_kafka_are_not_a_consumers_that_has_time_to_spare(busy: float, stage: str) -> None:
+    point = failing(
+        hops=slower(100.0, "kafka"), client=make_client(), cpu_shares={"consumer": 0.29},
+        machine=MachineFigures(busy=busy, steal=0.0, iowait=0.0),
+    )  # fmt: skip
+    saturation = found(point)
+    assert saturation.stage == stage
+    assert "queue" in [sign.code for sign in saturation.evidence]
+
+
+def test_a_broker_elsewhere_that_answers_slowly_is_not_taken_for_cpus_that_are_busy_here() -> None:
+    point = failing(
+        hops=slower(100.0, "kafka"), client=make_client(ack_mean_ns=50e6),
+        cpu_shares={"relay": 0.6, "consumer": 0.3},
+        machine=MachineFigures(busy=0.8, steal=0.0, iowait=0.0),
+    )  # fmt: skip
+    assert found(point).stage == "broker"
 
 
 def test_waits_in_kafka_without_statistics_are_the_brokers() -> None:
