@@ -89,7 +89,9 @@ def run_cli(crew: Crew | None = None) -> None:
     except typer.TyperException as error:
         message = error.format_message().strip().rstrip(".")
         if message:  # none where the help has been printed instead
-            _complain(message[:1].lower() + message[1:], "latbench --help, latbench run --help")
+            asked = [word for word in sys.argv[1:2] if word in COMMANDS]
+            hint = " ".join(["latbench", *asked, "--help"])
+            _complain(message[:1].lower() + message[1:], hint)
         code = error.exit_code
     except typer.Abort:
         code = ExitCode.INTERRUPTED

@@ -100,6 +100,24 @@ def test_a_wrong_option_is_told(
     assert names(tmp_path) == set()
 
 
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("sweep --colour", "latbench sweep --help"),
+        ("report", "latbench report --help"),
+        ("floor --samples", "latbench floor --help"),
+        ("--colour", "latbench --help"),
+        ("sweeep", "latbench --help"),
+    ],
+)
+def test_the_hint_for_a_wrong_word_is_the_help_of_its_command(
+    words: str, hint: str, call_latbench: Caller, tmp_path: Path
+) -> None:
+    run = call_latbench(*words.split(), cwd=tmp_path)
+    assert run.code == USAGE, run.talk
+    assert run.stderr.splitlines()[-1] == f"hint: {hint}"
+
+
 STARTED = {
     "--tick-rate 0": (USAGE, "tick rate '0' is not between 1 and 1,000,000"),
     "--ws-host 203.0.113.7": (FAILURE, "the relay can't listen on 203.0.113.7:0"),
