@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from latbench.clock import NS_PER_S
+from latbench.clock import NS_PER_S, monotonic_ns
 
 _NS_PER_CLOCK_TICK: Final = NS_PER_S // os.sysconf("SC_CLK_TCK")
 
@@ -32,6 +32,7 @@ class MachineTime(NamedTuple):
     """Time of all CPUs since boot, in ns; fields as in `recording.SAMPLED[MACHINE]`."""
 
     busy_ns: int
+    """What is left of the time that has passed: see `read_machine`."""
     idle_ns: int
     iowait_ns: int
     steal_ns: int
@@ -86,12 +87,21 @@ def _fields(status: str) -> dict[str, int]:
 
 
 def read_machine() -> MachineTime | None:
-    """The machine's CPU time; None where `/proc/stat` is not to be read."""
+    """The machine's CPU time; None where `/proc/stat` is not to be read, or tells nothing.
+
+    A CPU is busy while it is not idle, and idle time is exact (`NO_HZ` kernels take the moments of
+    falling asleep and waking). Its other fields are guessed by what runs at each timer interrupt,
+    every 4 ms at 250 Hz: ticks that are due each millisecond always meet it or never do. At 1,000/s
+    they told of 2, 3, 8, 9, 12 and 24 % busy, where processes used 24 % and idle was 74.
+    """
     try:
-        line = Path("/proc/stat").read_text().split("\n", 1)[0]
-        user, nice, system, idle, iowait, irq, softirq, steal = map(int, line.split()[1:9])
-    except (OSError, ValueError):
+        lines = Path("/proc/stat").read_text().splitlines()
+        at_ns = monotonic_ns()
+        idle, iowait, _, _, steal = (int(each) for each in lines[0].split()[4:9])
+    except (OSError, ValueError, IndexError):
         return None
-    ns = _NS_PER_CLOCK_TICK
-    busy = user + nice + system + irq + softirq
-    return MachineTime(busy * ns, idle * ns, iowait * ns, steal * ns)
+    if not idle:  # a sandbox that only pretends
+        return None
+    cpus = sum(line.startswith("cpu") for line in lines) - 1
+    others_ns = [each * _NS_PER_CLOCK_TICK for each in (idle, iowait, steal)]
+    return MachineTime(cpus * at_ns - sum(others_ns), *others_ns)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from latbench import procfs
 from latbench.clock import NS_PER_MS, NS_PER_S
 from latbench.procfs import MachineTime, Usage, read_machine, read_usage
 from latbench.recording import MACHINE, SAMPLED, USAGE
@@ -32,6 +33,11 @@ class Child:
                 end = time.process_time() + seconds
                 while time.process_time() < end:
                     os.getppid()
+
+            def burn_each(seconds, every, until):
+                while (now := time.monotonic()) < until:
+                    time.sleep(every - now % every)
+                    burn(seconds)
 
             for line in sys.stdin:
                 exec(line)
@@ -193,7 +199,20 @@ def test_the_machines_time_goes_on_as_fast_as_its_cpus(child: Child) -> None:
     assert sum(grown) <= (took_ns + 10 * CLOCK_TICK_NS) * cpus
 
 
-@pytest.mark.parametrize("content", ["", "cpu  1 2 3\n", "cpu  1 2 3 4 5 6 7 x\n"])
+def test_a_process_that_works_between_timer_interrupts_makes_the_machine_busy(child: Child) -> None:
+    before, used = read_machine(), child.usage
+    assert before is not None
+    # 1 of 4 ms, which is the pace of a kernel's timer at 250 Hz: it may never see this process
+    child.tell("burn_each(0.001, 0.004, time.monotonic() + 1)")
+    after, used_ns = read_machine(), child.usage.cpu_ns - used.cpu_ns
+    assert after is not None
+    assert used_ns > 100 * NS_PER_MS
+    assert after.busy_ns - before.busy_ns >= used_ns - 4 * CLOCK_TICK_NS
+
+
+@pytest.mark.parametrize(
+    "content", ["", "cpu  1 2 3\n", "cpu  1 2 3 4 5 6 7 x\n", "cpu  0 0 0 0 0 0 0 0 0 0\ncpu0 0\n"]
+)
 def test_a_machine_that_tells_something_else_has_no_time(
     monkeypatch: pytest.MonkeyPatch, content: str
 ) -> None:
@@ -211,8 +230,10 @@ def test_where_the_machine_tells_nothing_there_is_no_time(monkeypatch: pytest.Mo
 
 def test_the_machines_time_is_told_in_nanoseconds(monkeypatch: pytest.MonkeyPatch) -> None:
     # user, nice, system, idle, iowait, irq, softirq, steal, guest, guest_nice (within user, nice)
-    line = "cpu  1 2 4 1000 500 8 16 70 1 2\ncpu0 1 2 4 1000 500 8 16 70 1 2\n"
-    monkeypatch.setattr(Path, "read_text", lambda _: line)
+    lines = "cpu  1 2 4 1000 500 8 16 70 1 2\ncpu0 1 2 4 900\ncpu1 0 0 0 100\nintr 5\n"
+    monkeypatch.setattr(Path, "read_text", lambda _: lines)
+    monkeypatch.setattr(procfs, "monotonic_ns", lambda: 1001 * CLOCK_TICK_NS)
+    # two CPUs have had 1001 ticks each; what is told of user and system is not what counts
     assert read_machine() == (
-        31 * CLOCK_TICK_NS, 1000 * CLOCK_TICK_NS, 500 * CLOCK_TICK_NS, 70 * CLOCK_TICK_NS
+        432 * CLOCK_TICK_NS, 1000 * CLOCK_TICK_NS, 500 * CLOCK_TICK_NS, 70 * CLOCK_TICK_NS
     )  # fmt: skip
