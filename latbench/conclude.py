@@ -178,7 +178,7 @@ class _Conclusion:
             floor=preface.floor,
             lost_ranges=figures.lost.ranges,
             lost_range_count=figures.lost.count,
-            advice=advise(config, summaries, client, processes, counts),
+            advice=advise(config, summaries, client, processes, machine, counts),
         )
 
 

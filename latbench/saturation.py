@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from latbench.advice import SATURATED
+from latbench.advice import SATURATED, WAKING_HZ
+from latbench.config import RunConfig
 from latbench.result import ClientFigures, Finding, HopSummary
 from latbench.sweep_result import Saturation, SweepPoint
 from latbench.tick import PARTS
@@ -75,6 +76,10 @@ _ADVICE: Final[Mapping[str, str]] = {
     "broker": "look at the broker: its CPU, its disk, its replicas, --acks",
     MACHINE: "more CPUs, or the broker on another machine; what else runs here?",
 }
+_COALESCE: Final = (
+    "--coalesce 0.5 (as in --profile latency) sends together what is due within 0.5 ms: all are "
+    "woken less often"
+)
 _LINGER: Final = "--linger 1 sends more ticks a request, which spares relay and broker most"
 
 
@@ -99,12 +104,13 @@ def headline(saturation: Saturation) -> str:
     return f"nothing shows a limit at {at}: it is the tail alone that breaks the SLO"
 
 
-def advise(saturation: Saturation, linger_ms: float) -> list[str]:
+def advise(saturation: Saturation, config: RunConfig) -> list[str]:
     """What to change, most promising first."""
-    told = [_ADVICE[saturation.stage]] if saturation.stage else []
-    if linger_ms < 1 and saturation.stage in {"relay", "broker", MACHINE}:
-        told.insert(0, _LINGER)
-    return told
+    told: list[str] = []
+    if saturation.stage in {"relay", "broker", MACHINE} and config.effective_linger_ms < 1:
+        together = config.coalesce_ns or config.spin or saturation.rate_hz < WAKING_HZ
+        told = [_LINGER] if together else [_COALESCE, _LINGER]
+    return [*told, _ADVICE[saturation.stage]] if saturation.stage else told
 
 
 def find_saturation(points: Sequence[SweepPoint], answer_hz: int | None) -> Saturation | None:

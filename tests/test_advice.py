@@ -12,20 +12,22 @@ from latbench import advice
 from latbench.advice import SATURATED, SLOW_NS, WORTH_SAYING, Advice, advise, describe
 from latbench.clock import NS_PER_S
 from latbench.config import MAX_SPEED
-from latbench.result import ClientFigures, Finding, HopSummary
+from latbench.result import ClientFigures, Finding, HopSummary, MachineFigures
 from latbench.tick import HOPS
 from tests.results import make_config, make_counts, make_hop, make_process, make_processes
 
 EMBEDDED = make_config(broker="embedded")
+BUSY = MachineFigures(busy=0.86, steal=0.0, iowait=0.0)
 MS = 1_000_000
 
 
-def make_means(**means_ms: float) -> tuple[HopSummary, ...]:
+def make_means(rate_hz: int | None = None, **means_ms: float) -> tuple[HopSummary, ...]:
     """Hops with these means, 0.01 ms where none is given; the four parts add up."""
     parts = {name: means_ms.get(name, 0.01) for name in ("schedule", "websocket", "relay", "kafka")}
     means = {**dict.fromkeys((hop.name for hop in HOPS), 0.01), **parts}
     means["end_to_end"] = sum(parts.values())
-    return tuple(make_hop(name, mean_ns=mean * MS) for name, mean in means.items())
+    rate = {} if rate_hz is None else {"rate_hz": float(rate_hz)}
+    return tuple(make_hop(name, mean_ns=mean * MS, **rate) for name, mean in means.items())
 
 
 def make_client(**changes: Any) -> ClientFigures:
@@ -45,6 +47,7 @@ def advised(**changes: Any) -> dict[str, dict[str, Any]]:
         "hops": make_means(kafka=0.4),
         "client": make_client(),
         "processes": make_processes(),
+        "machine": MachineFigures(busy=0.4, steal=0.0, iowait=0.0),
         "counts": make_counts(),
     }
     pieces = advise(**{**given, **changes})
@@ -108,6 +111,11 @@ CAUSES: dict[Advice, tuple[dict[str, Any], dict[str, Any], str]] = {
         {"process": "relay", "percent": 97.2},
         "the relay's threads use 97 % of a CPU",
     ),
+    Advice.WAKING: (
+        {"hops": make_means(rate_hz=10_000, kafka=0.7), "machine": BUSY},
+        {"percent": 86.0},
+        "all CPUs are 86 % busy, much of it with waking up for single ticks: --coalesce 0.5",
+    ),
     Advice.GENERATOR: (
         {"hops": make_means(schedule=3.0, kafka=0.48)},
         {"held": 3.0 * MS, "mean": 3.5 * MS},
@@ -116,7 +124,7 @@ CAUSES: dict[Advice, tuple[dict[str, Any], dict[str, Any], str]] = {
     Advice.MOCK_FETCH: (
         {"config": EMBEDDED, "hops": make_means(kafka=1.035)},
         {"held": 1.0 * MS, "mean": 1.065 * MS},
-        "1.00 ms of the total's 1.06 ms is the mock broker's fetch cycle",
+        "1.00 ms of the total's 1.06 ms is the mock broker, whose fetch cycle alone",
     ),
 }
 
@@ -180,6 +188,35 @@ def test_a_process_is_saturated_above_its_share_of_a_cpu(cpu_ms: int, told: bool
     process = make_process("consumer", cpu_ns=cpu_ms * MS, span_ns=1000 * MS)
     assert SATURATED == 0.85
     assert (Advice.SATURATED in advised(processes=(process,))) is told
+
+
+@pytest.mark.parametrize(
+    ("rate_hz", "busy", "told"),
+    [(5000, 0.8, True), (4999, 0.8, False), (5000, 0.799, False), (5000, None, False)],
+)
+def test_sending_together_is_advised_where_many_ticks_keep_all_cpus_busy(
+    rate_hz: int, busy: float | None, told: bool
+) -> None:
+    machine = None if busy is None else msgspec.structs.replace(BUSY, busy=busy)
+    found = advised(hops=make_means(rate_hz=rate_hz), machine=machine)
+    assert (Advice.WAKING in found) is told
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"coalesce_ns": 1},
+        {"spin": True},
+        {"linger_ms": 1.0},
+        {"producer": {"linger.ms": "1"}},
+        {"source": "feed.ws", "speed": MAX_SPEED},
+    ],
+)
+def test_sending_together_is_not_advised_where_nobody_wakes_for_single_ticks(
+    options: dict[str, Any],
+) -> None:
+    hops = make_means(rate_hz=10_000)
+    assert Advice.WAKING not in advised(config=make_config(**options), hops=hops, machine=BUSY)
 
 
 @pytest.mark.parametrize(("queue_ms", "told"), [(0.8, False), (0.81, True)])

@@ -10,7 +10,7 @@ import pytest
 from latbench.result import MachineFigures
 from latbench.saturation import advise, describe, find_saturation, headline
 from latbench.sweep_result import Saturation, SweepPoint
-from tests.results import make_client, make_hop, make_hops
+from tests.results import make_client, make_config, make_hop, make_hops
 from tests.sweeps import queue_point
 
 CALM = msgspec.structs.replace(
@@ -140,7 +140,7 @@ def test_a_tail_without_a_limit_is_called_that() -> None:
     saturation = found(failing(hops=make_hops(scale=1.2)))
     assert (saturation.stage, saturation.evidence) == ("", ())
     assert headline(saturation).startswith("nothing shows a limit at 20,000/s")
-    assert advise(saturation, 0.0) == []
+    assert advise(saturation, make_config()) == []
 
 
 def test_ticks_that_pile_up_without_a_sign_are_called_that() -> None:
@@ -162,12 +162,18 @@ def test_where_everything_holds_nothing_is_at_its_limit() -> None:
 
 
 @pytest.mark.parametrize("stage", ["relay", "broker", "machine"])
-def test_linger_is_advised_where_there_is_none(stage: str) -> None:
-    saturation = Saturation(stage=stage, rate_hz=1, evidence=())
-    assert advise(saturation, 0.0)[0].startswith("--linger 1")
-    assert not advise(saturation, 1.0)[0].startswith("--linger 1")
+def test_what_sends_more_at_once_is_advised_where_nothing_does(stage: str) -> None:
+    def leads(rate_hz: int, **options: Any) -> list[str]:
+        saturation = Saturation(stage=stage, rate_hz=rate_hz, evidence=())
+        told = advise(saturation, make_config(**options))
+        return [" ".join(text.split()[:2]) for text in told[:-1]]
+
+    assert leads(10_000) == ["--coalesce 0.5", "--linger 1"]
+    assert leads(10_000, coalesce_ns=1) == leads(10_000, spin=True) == ["--linger 1"]
+    assert leads(4_000) == ["--linger 1"]  # so few a second are not due together
+    assert leads(10_000, linger_ms=1.0) == []
 
 
 def test_what_the_generator_can_not_send_is_no_limit_of_the_pipeline() -> None:
-    (told,) = advise(Saturation(stage="generator", rate_hz=1, evidence=()), 0.0)
+    (told,) = advise(Saturation(stage="generator", rate_hz=1, evidence=()), make_config())
     assert "the pipeline may hold more" in told

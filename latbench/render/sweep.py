@@ -203,7 +203,7 @@ class SweepReport(Drawn):
 
     def _to_change(self, width: int, ink: Ink) -> list[Line]:
         found = self._result.saturation
-        told = saturation.advise(found, self._result.config.effective_linger_ms) if found else []
+        told = saturation.advise(found, self._result.config) if found else []
         if self._result.status is SweepStatus.NONE_HOLDS and self._result.plan.from_hz > 1:
             told.append("a lower --from, or a limit that this pipeline can hold")
         lines: list[Line] = []
