@@ -108,6 +108,9 @@ class Collector:
         self._visited_ns = now_ns
         # Taken against the ticks' way and written along it: a run that is killed in between keeps
         # ticks that were sent and not yet seen further on, but none that nobody seems to have sent.
+        # The generator writes a tick's row after it has sent it, and by then the relay may have
+        # written its own (ADR 13). So its ring is looked at anew, and gives what came until now.
+        self._readers[GENERATOR].look()
         taken = {ring: self._readers[ring].drain(last=last) for ring in reversed(self._readers)}
         for ring, rows in reversed(taken.items()):
             if not len(rows):

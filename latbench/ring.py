@@ -141,6 +141,10 @@ class RingReader(_Mapping):
         self._rows: Rows = np.frombuffer(self.body, dtype=np.int64).reshape(-1, columns)
         self._seen_head = 0
 
+    def look(self) -> None:
+        """Take note of what has come by now: the next `drain` gives all of it."""
+        self._seen_head = self.header[_HEAD]
+
     def drain(self, *, last: bool = False) -> Rows:
         """Copy out what has come (rows × columns, perhaps none) and free its place.
 

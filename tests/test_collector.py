@@ -280,6 +280,19 @@ def test_wake_ups_of_all_meters_are_told_together_once_measuring_has_begun(rig: 
     assert hiccups.rate_hz == 2.5
 
 
+def test_a_tick_whose_sending_is_recorded_last_is_not_drained_without_it(rig: Rig) -> None:
+    rows = make_rows(make_stamps(2))
+    for ring in (RELAY, ACKS, CONSUMER):
+        rig.push(ring, rows[ring])
+    rig.push(GENERATOR, rows[GENERATOR][:1])
+    rig.collector.drain(START_NS)  # looked at, nothing is taken
+    rig.push(GENERATOR, rows[GENERATOR][1:])
+    rig.collector.drain(START_NS)
+    rig.spool.write_preface(make_preface())
+    kept = SpoolReader(rig.spool.path).rows()
+    assert [len(kept[ring]) for ring in (GENERATOR, RELAY, ACKS, CONSUMER)] == [2, 2, 2, 2]
+
+
 def test_a_run_killed_within_a_drain_keeps_no_tick_that_nobody_seems_to_have_sent(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
