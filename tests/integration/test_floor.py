@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from latbench.config import WS_ENGINES
 from latbench.floor import PROBES, run_interval_ns
@@ -168,9 +169,11 @@ def test_a_process_that_dies_fails_it(command: str, stage: str, tmp_path: Path) 
 def test_a_broker_that_refuses_is_told(
     kafka: KafkaServer, kafka_topic: str, tmp_path: Path
 ) -> None:
-    options = ("--broker", kafka.bootstrap, "--topic", kafka_topic)
-    refused = ("--producer", "message.timeout.ms=1", "--linger", "0.5", "--samples", "1000")
-    run = run_latbench("floor", *options, *refused, cwd=tmp_path)
+    small = NewTopic(floor_topic(kafka_topic), 1, config={"max.message.bytes": "100"})
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    admin.create_topics([small])[small.topic].result(10)
+    options = ("--broker", kafka.bootstrap, "--topic", kafka_topic, "--samples", "1000")
+    run = run_latbench("floor", *options, cwd=tmp_path)
     assert run.code == 1, run.talk
     error, hint = run.stderr.splitlines()[-2:]
     assert error.startswith("error: the broker does not take the floor's messages: ")
