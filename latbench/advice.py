@@ -34,6 +34,10 @@ WAKING_HZ: Final = 5000
 """From 6,000 ticks/s on, on CPUs 83 to 93 % busy, sending together what is due within 0.5 ms left
 half of that, and p99 of 2.8 ms became 2.0, of 13.9 ms 2.6; at 4,000/s it only added to p50."""
 
+COALESCE: Final = (
+    "--coalesce 0.5 (as in --profile latency) sends together what is due within 0.5 ms"
+)
+
 STAGES: Final = ("generator", "relay", "consumer")
 SLOW_NS: Final = NS_PER_MS
 """Waits shorter than the least linger that people use are not worth a setting. A warm broker on the
@@ -88,8 +92,7 @@ _PROSE: Final[Mapping[Advice, str]] = {
         "lower the rate; --linger spares the relay requests"
     ),
     Advice.WAKING: (
-        "all CPUs are {percent:.0f} % busy, much of it with waking up for single ticks: --coalesce "
-        "0.5 (as in --profile latency) sends together what is due within 0.5 ms"
+        "all CPUs are {percent:.0f} % busy, much of it with waking up for single ticks: " + COALESCE
     ),
     Advice.GENERATOR: (
         "{held} of the total's {mean} is the generator being late: it does not get its CPU in "
@@ -138,6 +141,16 @@ def advise(
     return (*_of_processes(processes), *_of_machine(config, machine, total), *found)
 
 
+def wakes_for_single_ticks(config: RunConfig, rate_hz: float) -> bool:
+    """Whether so many ticks a second are waited for one by one, so that `COALESCE` is worth it.
+
+    What is sent together, or waits to be, wakes nobody for one tick; who spins does not sleep.
+    """
+    together = config.coalesce_ns or config.effective_linger_ms >= 1
+    is_exempt = together or config.spin or config.as_fast_as_possible
+    return rate_hz >= WAKING_HZ and not is_exempt
+
+
 def _piece(code: Advice, **values: float | str) -> Finding:
     return Finding(code=code, values=dict(values))
 
@@ -152,11 +165,9 @@ def _of_processes(processes: tuple[ProcessFigures, ...]) -> Iterator[Finding]:
 def _of_machine(
     config: RunConfig, machine: MachineFigures | None, total: HopSummary
 ) -> Iterator[Finding]:
-    if machine is None or machine.busy < BUSY or total.rate_hz < WAKING_HZ:
+    if machine is None or machine.busy < BUSY:
         return
-    # what is sent together, or waits to be, wakes nobody for one tick; who spins does not sleep
-    together = config.coalesce_ns or config.effective_linger_ms >= 1
-    if not (together or config.spin or config.as_fast_as_possible):
+    if wakes_for_single_ticks(config, total.rate_hz):
         yield _piece(Advice.WAKING, percent=round(machine.busy * 100, 1))
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from latbench.advice import SATURATED, WAKING_HZ
+from latbench.advice import COALESCE, SATURATED, wakes_for_single_ticks
 from latbench.config import RunConfig
 from latbench.result import ClientFigures, Finding, HopSummary
 from latbench.sweep_result import Saturation, SweepPoint
@@ -76,10 +76,6 @@ _ADVICE: Final[Mapping[str, str]] = {
     "broker": "look at the broker: its CPU, its disk, its replicas, --acks",
     MACHINE: "more CPUs, or the broker on another machine; what else runs here?",
 }
-_COALESCE: Final = (
-    "--coalesce 0.5 (as in --profile latency) sends together what is due within 0.5 ms: all are "
-    "woken less often"
-)
 _LINGER: Final = "--linger 1 sends more ticks a request, which spares relay and broker most"
 
 
@@ -108,8 +104,9 @@ def advise(saturation: Saturation, config: RunConfig) -> list[str]:
     """What to change, most promising first."""
     told: list[str] = []
     if saturation.stage in {"relay", "broker", MACHINE} and config.effective_linger_ms < 1:
-        together = config.coalesce_ns or config.spin or saturation.rate_hz < WAKING_HZ
-        told = [_LINGER] if together else [_COALESCE, _LINGER]
+        told = [_LINGER]
+        if wakes_for_single_ticks(config, saturation.rate_hz):
+            told.insert(0, f"{COALESCE}: all are woken less often")
     return [*told, _ADVICE[saturation.stage]] if saturation.stage else told
 
 
@@ -152,9 +149,9 @@ def _signs(point: SweepPoint, calm: SweepPoint | None) -> Iterator[tuple[str, Fi
         if share >= SATURATED:
             yield name, _sign(CPU_OF_PROCESS, process=name, percent=round(share * 100, 1))
     queues = list(_queues(point, calm)) if calm is not None and calm is not point else []
-    is_shared = len({stage for stage, _ in queues}) > 1
-    if queues and _has_little_to_do(queues[0][0], point):
-        is_shared = True
+    is_shared = len({stage for stage, _ in queues}) > 1 or (
+        bool(queues) and _has_little_to_do(queues[0][0], point)
+    )
     limit = MACHINE_SHARED if is_shared else MACHINE_BUSY
     if point.machine is not None and point.machine.busy >= limit:
         told = ", ".join(f"{name} {share:.0%}" for name, share in shares.items() if share)
