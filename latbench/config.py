@@ -13,6 +13,8 @@ from latbench.clock import NS_PER_S
 from latbench.errors import UsageError
 
 EMBEDDED: Final = "embedded"
+KEPT: Final = f"{EMBEDDED}@"
+"""Before the address of an embedded broker that outlives the run: `latbench ab` keeps one."""
 SIMULATED: Final = "sim"
 WS_ENGINES: Final = ("picows", "websockets")
 KAFKA_CLIENTS: Final = ("librdkafka", "confluent-kafka")
@@ -104,7 +106,12 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_embedded(self) -> bool:
         """Whether latbench brings the broker."""
-        return self.broker == EMBEDDED
+        return self.broker == EMBEDDED or self.broker.startswith(KEPT)
+
+    @property
+    def kept_broker(self) -> str:
+        """Where an embedded broker listens that was there before the run; "": it gets its own."""
+        return self.broker.removeprefix(KEPT) if self.broker.startswith(KEPT) else ""
 
     @property
     def bounded_duration_ns(self) -> int:

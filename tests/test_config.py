@@ -282,3 +282,14 @@ def test_a_config_knows_its_source_its_broker_and_its_schedule() -> None:
 )
 def test_a_config_comes_back_from_json_as_it_was(run: RunConfig) -> None:
     assert msgspec.json.decode(msgspec.json.encode(run), type=RunConfig) == run
+
+
+def test_an_embedded_broker_that_is_there_is_named_by_its_address() -> None:
+    config = RunConfig(broker="embedded@127.0.0.1:9092")
+    assert config.is_embedded
+    assert config.kept_broker == "127.0.0.1:9092"
+
+
+@pytest.mark.parametrize("broker", ["embedded", "localhost:9092"])
+def test_no_other_broker_is_a_kept_one(broker: str) -> None:
+    assert RunConfig(broker=broker).kept_broker == ""
