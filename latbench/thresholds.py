@@ -98,8 +98,7 @@ def parse_threshold(text: str, option: str = "--slo") -> Threshold:
     if match is None:
         raise UsageError(f"{option} {text!r} is not HOP.STATISTIC < TIME", example)
     hop, statistic, sign, limit = match.group("hop", "statistic", "operator", "limit")
-    _check_name("hop", hop, HOP_BY_NAME, option)
-    _check_name("statistic", statistic, STATISTICS, option)
+    check_subject(hop, statistic, option)
     sign = {"≤": "<=", "=<": "<="}.get(sign, sign)
     if sign not in _OPERATORS:
         raise UsageError(f"{option} {text!r} is no upper bound: there are < and <=", example)
@@ -113,6 +112,12 @@ def parse_threshold(text: str, option: str = "--slo") -> Threshold:
             example,
         )
     return Threshold(hop=hop, statistic=statistic, operator=sign, limit_ns=limit_ns)
+
+
+def check_subject(hop: str, statistic: str, option: str) -> None:
+    """Raise `UsageError` for a hop or a statistic that is not there."""
+    _check_name("hop", hop, HOP_BY_NAME, option)
+    _check_name("statistic", statistic, STATISTICS, option)
 
 
 def _check_name(what: str, name: str, known: Iterable[str], option: str) -> None:

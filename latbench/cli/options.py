@@ -127,8 +127,8 @@ Broker = Annotated[
     typer.Option(
         envvar="KAFKA_BOOTSTRAP_SERVERS",
         metavar="embedded|HOST:PORT,…",
-        help="librdkafka's mock cluster (nothing to install; not Kafka's figures; embedded@HOST:PORT:"
-        " one that is there), or a Kafka.",
+        help="librdkafka's mock cluster (nothing to install; not Kafka's figures; "
+        "embedded@HOST:PORT: one that is there), or a Kafka.",
         rich_help_panel=KAFKA,
     ),
 ]
