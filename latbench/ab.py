@@ -34,13 +34,14 @@ from latbench.ab_result import (
 )
 from latbench.clock import monotonic_ns
 from latbench.comparison import Comparison, Verdict, overall
-from latbench.config import KEPT
+from latbench.config import KEPT, RunConfig
 from latbench.deciding import ALPHA, Pairs, Sides, blame, changes, decide
 from latbench.endings import Endings
-from latbench.errors import ExitCode, LatbenchError
+from latbench.errors import ExitCode, LatbenchError, UsageError
 from latbench.kept_broker import keep_broker
 from latbench.likeness import differences, mismatches, unfit
 from latbench.probing import await_stage, check_stage
+from latbench.signed_rank import least_pairs
 from latbench.stages.linux import end_with_parent
 from latbench.store import read_histograms, read_result
 from latbench.supervisor import Interrupted
@@ -48,6 +49,30 @@ from latbench.supervisor import Interrupted
 _LOG_LINES: Final = 3
 _KEEPS_FILE: Final = frozenset({ExitCode.OK, ExitCode.REGRESSION, ExitCode.INVALID})
 """Exit codes of a run that measured."""
+
+
+_OVERHEAD_NS: Final = 1_200_000_000
+"""What a run takes besides its warm-up and duration: 1.0 to 1.6 s here, processes' start and the
+file's writing included."""
+
+
+def expected_run_ns(config: RunConfig | None) -> int:
+    """About how long a run takes, from its command to its end; 0: nobody knows."""
+    if config is None or config.is_replay:
+        return 0
+    return config.warmup_ns + config.bounded_duration_ns + _OVERHEAD_NS
+
+
+def check_plan(plan: AbPlan) -> None:
+    """Raise `UsageError` for a plan whose first look could not decide anything."""
+    least = least_pairs(ALPHA / len(plan.looks) / len(plan.gates))
+    if plan.pairs < least:
+        gates = "1 gate" if len(plan.gates) == 1 else f"{len(plan.gates)} gates"
+        raise UsageError(
+            f"--pairs {plan.pairs} can't decide {gates}: it takes {least} pairs until an interval "
+            "has two ends",
+            f"write --pairs {least}",
+        )
 
 
 class Watcher(Protocol):

@@ -21,8 +21,6 @@ AB_SCHEMA_VERSION: Final = 1
 
 PAIRS: Final = 10
 MOST_PAIRS: Final = 20
-LEAST_PAIRS: Final = 6
-"""Of fewer no interval at 95 % over two looks has two ends."""
 
 
 class Side(enum.StrEnum):

@@ -13,9 +13,12 @@ from typing import Final
 
 import msgspec
 
-from latbench.clock import NS_PER_US
+from latbench.arrivals import Arrivals
+from latbench.clock import NS_PER_S, NS_PER_US
+from latbench.config import RunConfig
 from latbench.errors import UsageError
 from latbench.thresholds import Threshold, check_subject
+from latbench.units import format_count
 
 FLOOR_NS: Final = 50 * NS_PER_US
 """A change smaller than this is nobody's concern, whatever share of a short latency it is: about
@@ -57,6 +60,23 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         return f"{self.subject} +{self.margin * 100:g} %"
+
+
+def check_ticks(gates: Sequence[Gate], config: RunConfig) -> None:
+    """Raise `UsageError` where a run of this configuration has too few ticks for a gate.
+
+    How many a replay has, and how they are spread at random, only the run tells.
+    """
+    if config.is_replay or config.arrivals is not Arrivals.CONSTANT:
+        return
+    ticks = config.tick_rate_hz * config.bounded_duration_ns // NS_PER_S
+    for gate in gates:
+        if gate.ticks_needed > ticks:
+            raise UsageError(
+                f"{gate.subject} takes {format_count(gate.ticks_needed)} ticks a run to be known, "
+                f"there are {format_count(ticks)}",
+                "lengthen --duration, raise --tick-rate, or gate a lower percentile",
+            )
 
 
 DEFAULT_GATES: Final = (

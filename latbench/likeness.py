@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from latbench.comparison import Difference, Unfit
+from latbench.config import RunConfig
 from latbench.findings import Severity, describe, severity
 from latbench.result import RunResult, RunStatus
 from latbench.units import format_duration
@@ -62,12 +63,21 @@ def fingerprint(result: RunResult) -> Mapping[str, str]:
         "broker": broker.kind,
         "broker version": broker.version,
     }
-    load = {
+    return {**machine, **load(config)}
+
+
+def load(config: RunConfig) -> Mapping[str, str]:
+    """What a run asks of a pipeline; by name, in words."""
+    return {
         name: _text(name, getattr(config, name))
         for name in _LOAD
         if not (config.is_replay and name in _REPLAY_IGNORES)
     }
-    return {**machine, **load}
+
+
+def load_differences(base: RunConfig, new: RunConfig) -> tuple[Difference, ...]:
+    """Where two configurations ask for different loads: known before anything is run."""
+    return differing([load(base)], [load(new)])
 
 
 def setting(result: RunResult) -> Mapping[str, str]:

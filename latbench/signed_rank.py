@@ -48,6 +48,11 @@ def interval(differences: Floats, alpha: float) -> tuple[float, float]:
     return float(averages[k - 1]), float(averages[averages.size - k])
 
 
+def least_pairs(alpha: float) -> int:
+    """How many differences it takes until an interval at 1 − `alpha` has two ends: 2⁻ⁿ ≤ α/2."""
+    return math.ceil(math.log2(2 / alpha))
+
+
 def p_value(differences: Floats, centre: float = 0.0) -> float:
     """How probable differences as far from `centre` are by chance, two-sided, 1 at most.
 

@@ -21,10 +21,15 @@ COMMANDS: Final[Mapping[str, str]] = {
     "report": "Print a run's report from its file alone.",
     "selftest": "Prove on this machine that what is measured is true: known delays, hop by hop.",
     "sweep": "Find the highest tick rate that holds a latency, and see why no higher one does.",
+    "ab": "Tell whether B is slower than A: runs of both in turn, and a verdict with its "
+    "confidence.",
     "floor": "Measure what no pipeline gets under here: timer, sockets, the broker, each on its "
     "own.",
 }
 """Each is a function and a module here of that name; the sentence is its docstring's first."""
+
+_TAKES_OPTIONS_OF_RUN: Final = frozenset({"ab"})
+"""Commands that pass on what they don't know."""
 
 
 def build_app(words: Container[str] = COMMANDS) -> typer.Typer:
@@ -44,7 +49,10 @@ def build_app(words: Container[str] = COMMANDS) -> typer.Typer:
     app.callback()(_root)
     for name, sentence in COMMANDS.items():
         if name in words:
-            app.command(name)(getattr(importlib.import_module(f"latbench.cli.{name}"), name))
+            function = getattr(importlib.import_module(f"latbench.cli.{name}"), name)
+            passes_on = name in _TAKES_OPTIONS_OF_RUN
+            settings = {"allow_extra_args": passes_on, "ignore_unknown_options": passes_on}
+            app.command(name, context_settings=settings)(function)
         else:
             app.command(name, help=sentence)(_elsewhere)
     return app

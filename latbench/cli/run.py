@@ -12,6 +12,7 @@ from latbench import config as configuration
 from latbench.arrivals import Arrivals
 from latbench.batch import wasm
 from latbench.cli import options
+from latbench.cli.asked import Asked
 from latbench.config import RunConfig
 from latbench.errors import UsageError
 from latbench.findings import parse_allowed
@@ -227,6 +228,9 @@ def run(
         allow=parse_allowed(allow or []),
     )
     _check_together(context, run_config)
+    if isinstance(context.obj, Asked):
+        context.obj.take(context, run_config)
+        return 0
     from latbench.cli.conduct import conduct  # noqa: PLC0415 (numpy, Kafka: not for `--help`)
 
     return conduct(
