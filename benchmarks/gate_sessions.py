@@ -147,14 +147,16 @@ def hold(kind: Kind, seed: int, options: Sequence[str], more: Sequence[str]) -> 
 def kinds(aa: int, delayed_sessions: int) -> Iterator[tuple[Kind, int]]:
     """All sessions, the kinds in turn, so that an early end leaves some of each."""
     places = list(PROXIED)
-    lists = [[(Kind("A/A"), seed) for seed in range(1, aa + 1)]]
-    for effect in EFFECTS:
-        lists.append(
+    lists = [
+        [(Kind("A/A"), seed) for seed in range(1, aa + 1)],
+        *(
             [
                 (Kind(f"+{effect:.0%}", places[seed % len(places)], effect), seed)
                 for seed in range(1, delayed_sessions + 1)
             ]
-        )
+            for effect in EFFECTS
+        ),
+    ]
     longest = max(map(len, lists))
     for number in range(longest):
         for each in lists:

@@ -1,4 +1,4 @@
-"""How often `latbench ab` cries wolf, and what it finds: synthetic sessions, decided by its own code.
+"""How often `latbench ab` cries wolf, and what it finds: synthetic sessions, its own decisions.
 
 A run's statistic is exp of: its true value, a drift that neighbouring runs share (AR(1)), its own
 heavy-tailed noise (Student's t with 2.5 degrees of freedom), and now and then a stall that
@@ -59,6 +59,7 @@ class Synthetic:
         self._base, self._new, self._pairs = base, new, pairs
 
     def samples(self, hop: str, statistic: str) -> Pairs:
+        del hop
         return Pairs(self._base[statistic][: self._pairs], self._new[statistic][: self._pairs])
 
 
