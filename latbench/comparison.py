@@ -85,6 +85,8 @@ class Blame(msgspec.Struct, frozen=True, kw_only=True):
     shift_ns: float
     total_shift_ns: float
     """The total's change by the same measure as the part's."""
+    is_sure: bool = True
+    """Whether the part's own interval leaves no change out; else it is only the likeliest."""
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):

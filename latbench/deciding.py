@@ -239,19 +239,16 @@ def changes(sides: Sides, alpha: float = ALPHA) -> tuple[Change, ...]:
 def blame(results: Sequence[GateResult], sides: Sides, alpha: float = ALPHA) -> tuple[Blame, ...]:
     """For each gate on the total that surely changed: the part whose change explains it.
 
-    That is the one that moved furthest the same way, if it surely did (at α/4: four are looked
-    at). Percentiles of parts don't add up to the total's, but the parts' means over the slowest
-    ticks do: from p99 up those are compared.
+    That is the one that moved furthest the same way, if it surely did (at α/4: four are looked at)
+    or makes up half of the total's change at least. Percentiles of parts don't add up to the
+    total's, but the parts' means over the slowest ticks do: from p99 up those are compared.
     """
-    blames = []
-    for result in results:
-        change = result.change
-        if result.gate.hop != "end_to_end" or not change.is_sure or change.ratio is None:
-            continue
-        found = _explaining(change, sides, alpha / len(PARTS))
-        if found is not None:
-            blames.append(found)
-    return tuple(blames)
+    found = (
+        _explaining(result.change, sides, alpha / len(PARTS))
+        for result in results
+        if result.gate.hop == "end_to_end" and result.change.is_sure
+    )
+    return tuple(each for each in found if each is not None)
 
 
 def _explaining(change: Change, sides: Sides, alpha: float) -> Blame | None:
@@ -260,17 +257,24 @@ def _explaining(change: Change, sides: Sides, alpha: float) -> Blame | None:
     if total is None or change.ratio is None:
         return None
     way = 1 if change.ratio > 1 else -1
-    sure: list[tuple[float, str]] = []
+    total_ns = total.shift()
+    moved: list[tuple[float, str, bool]] = []
     for hop in PARTS:
         samples = sides.tail(hop.name) if in_tail else sides.samples(hop.name, change.statistic)
         if samples is None:
             continue
         low, high = samples.shift_interval(alpha)
-        if (low > 0 and way > 0) or (high < 0 and way < 0):
-            sure.append((way * samples.shift(), hop.name))
-    if not sure:
+        is_sure = low > 0 if way > 0 else high < 0
+        shift_ns = way * samples.shift()
+        if is_sure or shift_ns >= abs(total_ns) / 2:
+            moved.append((shift_ns, hop.name, is_sure))
+    if not moved:
         return None
-    moved, name = max(sure)
+    shift_ns, name, is_sure = max(moved)
     return Blame(
-        subject=change.subject, hop=name, shift_ns=way * moved, total_shift_ns=total.shift()
+        subject=change.subject,
+        hop=name,
+        shift_ns=way * shift_ns,
+        total_shift_ns=total_ns,
+        is_sure=is_sure,
     )
