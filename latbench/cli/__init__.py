@@ -21,6 +21,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "report": "Print a run's report from its file alone.",
     "selftest": "Prove on this machine that what is measured is true: known delays, hop by hop.",
     "sweep": "Find the highest tick rate that holds a latency, and see why no higher one does.",
+    "compare": "Compare stored results: did it get worse, by how much, and in which hop.",
     "floor": "Measure what no pipeline gets under here: timer, sockets, the broker, each on its "
     "own.",
 }
