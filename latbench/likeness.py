@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import msgspec
+
 from latbench.comparison import Difference, Unfit
+from latbench.config import RunConfig
 from latbench.findings import Severity, describe, severity
 from latbench.result import RunResult, RunStatus
 from latbench.units import format_duration
@@ -62,12 +65,18 @@ def fingerprint(result: RunResult) -> Mapping[str, str]:
         "broker": broker.kind,
         "broker version": broker.version,
     }
-    load = {
+    return {**machine, **load(config)}
+
+
+def load(config: RunConfig) -> Mapping[str, str]:
+    """What of it is known before a run: the load; by name, in words."""
+    if not config.is_replay:  # of a replay None is its whole length
+        config = msgspec.structs.replace(config, duration_ns=config.bounded_duration_ns)
+    return {
         name: _text(name, getattr(config, name))
         for name in _LOAD
         if not (config.is_replay and name in _REPLAY_IGNORES)
     }
-    return {**machine, **load}
 
 
 def setting(result: RunResult) -> Mapping[str, str]:

@@ -39,6 +39,6 @@ def compare(
     base, new = (read_side(paths, comparison_output.tell) for paths in (base_paths, new_paths))
     check_apart(base, new)
     stored = compare_stored(base.stored, new.stored, gates, force=force)
-    comparison_output.show(stored, base, new, as_json=as_json)
+    (comparison_output.show_json if as_json else comparison_output.show)(stored, base, new)
     hint = "--force compares all the same"
     return comparison_output.exit_code(stored.comparison, strict=strict, hint=hint)

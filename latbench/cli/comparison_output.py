@@ -34,21 +34,21 @@ def tell(line: str) -> None:
     typer.echo(line, err=True)
 
 
-def show(stored: StoredComparison, base: Side, new: Side, *, as_json: bool) -> None:
+def show(stored: StoredComparison, base: Side, new: Side, title: str = "latbench compare") -> None:
     """Print what two sides say of each other."""
-    if as_json:
-        typer.echo(
-            msgspec.json.format(msgspec.json.encode(as_builtins(stored, base, new)), indent=2)
-        )
-    else:
-        open_console(sys.stdout, os.environ).print(worded(stored, base, new))
+    open_console(sys.stdout, os.environ).print(worded(stored, base, new, title))
 
 
-def worded(stored: StoredComparison, base: Side, new: Side) -> ComparisonReport:
+def show_json(stored: StoredComparison, base: Side, new: Side) -> None:
+    """The same as JSON."""
+    typer.echo(msgspec.json.format(msgspec.json.encode(as_builtins(stored, base, new)), indent=2))
+
+
+def worded(stored: StoredComparison, base: Side, new: Side, title: str) -> ComparisonReport:
     """The report with its words."""
     return ComparisonReport(
         stored.comparison,
-        ["latbench compare"],
+        [title],
         Labels(base.label, new.label),
         reason=why_no_verdict(stored),
         notes=tuple(stored_notes(stored)),

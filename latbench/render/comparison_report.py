@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from latbench.comparison import Change, Comparison, Difference, GateResult, Verdict
+from latbench.deciding import ALPHA
 from latbench.render.comparison_words import (
     allowed_percent,
     answer,
@@ -27,6 +28,9 @@ _STYLES: Final = {
     Verdict.INCOMPARABLE: "bold yellow",
 }
 _SURE: Final = "*"
+_LEGEND: Final = (
+    f"{_SURE} its {1 - ALPHA:.0%} interval leaves no change out; by chance 1 of 20 does."
+).replace("%", " %")
 _SIDE_BY_SIDE: Final = 110
 """From this width on two statistics stand beside each other, and all four are told."""
 _MAX_LEFT_OUT: Final = 8
@@ -112,7 +116,7 @@ class ComparisonReport(Drawn):
             lines = _stacked(results, width, ink)
         together = (
             "Intervals of all gates hold together with 95 %, so each is wider than below."
-            if len(results) > 1
+            if sum(result.change.ratio_low is not None for result in results) > 1
             else ""
         )
         for text in filter(None, (together, *self._notes)):
@@ -189,9 +193,10 @@ def draw_changes(changes: Sequence[Change], width: int, ink: Ink) -> list[Line]:
             chosen = [change for change in changes if change.statistic == name]
             columns += _figures(chosen, ink, group=name, marks=True)
         lines += [*([[]] if lines else []), *draw_grid(columns, width, ink)]
-    confidence = f"{changes[0].confidence * 100:g} %"
-    legend = f"{_SURE} its {confidence} interval leaves no change out; by chance 1 of 20 does."
-    return [[("Every hop", "bold")], *lines, *paragraph(legend, width, ink, style="dim")]
+    lines = [[("Every hop", "bold")], *lines]
+    if any(change.ratio_low is not None for change in changes):
+        lines += paragraph(_LEGEND, width, ink, style="dim")
+    return lines
 
 
 def _hop_style(hop: str) -> str:
