@@ -1,4 +1,4 @@
-"""The rank-sum test, its interval and Brunner and Munzel's test, against SciPy and by brute force."""
+"""The rank-sum test, its interval, and Brunner and Munzel: against SciPy and by brute force."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from scipy import stats
 
 from latbench.student import two_sided_probability, two_sided_quantile

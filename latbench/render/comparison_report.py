@@ -29,7 +29,7 @@ _STYLES: Final = {
 }
 _SURE: Final = "*"
 _LEGEND: Final = (
-    f"{_SURE} its {1 - ALPHA:.0%} interval leaves no change out; by chance 1 of 20 does."
+    f"{_SURE} its {1 - ALPHA:.0%} interval lies to one side of no change; by chance 1 of 20 does."
 ).replace("%", " %")
 _SIDE_BY_SIDE: Final = 110
 """From this width on two statistics stand beside each other, and all four are told."""
@@ -76,7 +76,7 @@ class ComparisonReport(Drawn):
             self._answer(width, ink),
             self._gates(width, ink),
             draw_changes(comparison.changes, width, ink),
-            _draw_differences("Not the same, and has to be", comparison.mismatches, width, ink),
+            _draw_differences("Must be the same and is not", comparison.mismatches, width, ink),
             _draw_differences("What differs", comparison.differences, width, ink),
             self._left_out(width, ink),
             self._limits(width, ink),
@@ -251,4 +251,4 @@ def _draw_differences(
     gutter = max((len(each.name) for each in differences), default=0) + 2
     for name, text in listed(differences):
         lines += paragraph(text, width, ink, label=name, gutter=min(gutter, width // 2))
-    return [[(f"{title}, from A to B", "bold")], *lines] if lines else []
+    return [[(ink.text(f"{title} (A → B)"), "bold")], *lines] if lines else []

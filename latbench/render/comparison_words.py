@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from latbench.block_bootstrap import MIN_INTERVALS
@@ -60,20 +60,26 @@ def allowed_percent(result: GateResult) -> str:
 
 
 def answer(comparison: Comparison, reason: str = "") -> list[str]:
-    """The verdict in a sentence or two; `reason`: why there can be none, where that is so."""
+    """The verdict in sentences, the first with the verdict's name.
+
+    `reason`: why there can be none, where that is so.
+    """
     match comparison.verdict:
         case Verdict.INCOMPARABLE:
             return [_incomparable(comparison)]
         case Verdict.REGRESSION:
             chosen = [each for each in comparison.gates if each.verdict is Verdict.REGRESSION]
-            told = ["Regression: " + "; ".join(_told(chosen, with_allowed=True)) + "."]
+            first, *told = _told(chosen, _against_allowed)
+            told = [f"Regression: {first}", *told]
         case Verdict.PASS:
-            told = ["Pass: " + "; ".join(_told(comparison.gates, with_allowed=True)) + "."]
+            first, *told = _told(comparison.gates, _against_allowed)
+            told = [f"Pass: {first}", *told]
         case _ if reason:
-            told = [f"Inconclusive: {reason}.", *_capital(_told(comparison.gates))]
+            told = [f"Inconclusive: {reason}.", *_told(comparison.gates, _changed)]
         case _:
             chosen = [each for each in comparison.gates if each.verdict is Verdict.INCONCLUSIVE]
-            told = ["Inconclusive: " + "; ".join(map(_doubt, chosen[:MAX_TOLD])) + "."]
+            first, *told = _told(chosen, _doubt)
+            told = [f"Inconclusive: {first}", *told]
     told += blamed(comparison.blames)
     if comparison.mismatches:
         told.append("The sides did not measure the same thing, and were compared all the same.")
@@ -92,20 +98,20 @@ def _incomparable(comparison: Comparison) -> str:
     )
 
 
-def _capital(told: Sequence[str]) -> list[str]:
-    text = "; ".join(told)
-    return [f"{text}."] if text else []
-
-
-def _told(results: Sequence[GateResult], *, with_allowed: bool = False) -> list[str]:
-    """Of the first few gates, how they changed and what is allowed."""
-    told = []
-    for result in results[:MAX_TOLD]:
-        text = f"{result.gate.subject} {describe_change(result.change)}"
-        told.append(f"{text}, {_allowed(result)}" if with_allowed else text)
+def _told(results: Sequence[GateResult], describe: Callable[[GateResult], str]) -> list[str]:
+    """A sentence for each of the first few gates."""
+    told = [f"{describe(result)}." for result in results[:MAX_TOLD]]
     if len(results) > MAX_TOLD:
-        told.append(f"{len(results) - MAX_TOLD} more in the table")
+        told.append(f"{len(results) - MAX_TOLD} more: see the table.")
     return told
+
+
+def _changed(result: GateResult) -> str:
+    return f"{result.gate.subject} {describe_change(result.change)}"
+
+
+def _against_allowed(result: GateResult) -> str:
+    return f"{_changed(result)}; {_allowed(result)}"
 
 
 def describe_change(change: Change) -> str:
@@ -137,15 +143,12 @@ def _allowed(result: GateResult) -> str:
 
 
 def _doubt(result: GateResult) -> str:
-    change, subject = result.change, result.gate.subject
-    if change.ratio is None:
-        return f"{subject} is not known"
-    if change.ratio_low is None:
-        return f"{subject} {describe_change(change)}"
-    return (
-        f"whether {subject} got worse by more than the {allowed_percent(result).removeprefix('+')} "
-        f"allowed can't be told: it {describe_change(change)}"
-    )
+    change = result.change
+    if change.ratio is None or change.ratio_low is None:
+        return _changed(result)
+    whether = "whether by" if change.is_sure and change.ratio > 1 else "whether it got worse by"
+    allowed = allowed_percent(result).removeprefix("+")
+    return f"{_changed(result)}; {whether} more than the {allowed} allowed can't be told"
 
 
 def blamed(blames: Sequence[Blame]) -> list[str]:
@@ -232,9 +235,13 @@ def why_no_verdict(stored: StoredComparison) -> str:
 
 
 def stored_notes(stored: StoredComparison) -> Iterator[str]:
-    """What holds where the sides scatter differently, gate by gate."""
+    """What holds where the sides scatter differently, and where they do."""
+    if stored.dominances:
+        told = [_dominance(each) for each in stored.dominances]
+        is_tested = any(each.p_value is not None for each in stored.dominances)
+        source = "However the sides scatter (Brunner–Munzel): a" if is_tested else "A"
+        yield f"{source} run of B is above one of A in {', '.join(told)}."
     for each in stored.dominances:
-        yield _dominance(each)
         if each.is_gross and each.spread_ratio is not None:
             ratio = each.spread_ratio
             wide, other = ("B", "A") if ratio > 1 else ("A", "B")
@@ -245,14 +252,11 @@ def stored_notes(stored: StoredComparison) -> Iterator[str]:
 
 
 def _dominance(each: Dominance) -> str:
-    chance = ""
-    if each.p_value is not None:
-        digits = f"{each.p_value:.2g}" if each.p_value >= 0.001 else "below 0.001"
-        chance = f" (Brunner–Munzel p {digits})"
-    return (
-        f"{each.subject}: a run of B is above one of A in {each.superiority:.0%} of all "
-        f"pairs{chance}."
-    ).replace("%", " %")
+    """`63 % of all pairs at p50, p 0.34`."""
+    where = f"{each.superiority * 100:.0f} % of pairs at {each.subject.removeprefix('end_to_end.')}"
+    if each.p_value is None:
+        return where
+    return f"{where} (p {each.p_value:.2g})" if each.p_value >= 0.001 else f"{where} (p < 0.001)"
 
 
 def stored_limits(stored: StoredComparison) -> Iterator[str]:
