@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import msgspec
+
 from latbench.comparison import Difference, Unfit
 from latbench.config import RunConfig
 from latbench.findings import Severity, describe, severity
@@ -67,7 +69,9 @@ def fingerprint(result: RunResult) -> Mapping[str, str]:
 
 
 def load(config: RunConfig) -> Mapping[str, str]:
-    """What a run asks of a pipeline; by name, in words."""
+    """What of it is known before a run: the load; by name, in words."""
+    if not config.is_replay:  # of a replay None is its whole length
+        config = msgspec.structs.replace(config, duration_ns=config.bounded_duration_ns)
     return {
         name: _text(name, getattr(config, name))
         for name in _LOAD

@@ -23,6 +23,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "sweep": "Find the highest tick rate that holds a latency, and see why no higher one does.",
     "ab": "Tell whether B is slower than A: runs of both in turn, and a verdict with its "
     "confidence.",
+    "compare": "Compare stored results: did it get worse, by how much, and in which hop.",
     "floor": "Measure what no pipeline gets under here: timer, sockets, the broker, each on its "
     "own.",
 }

@@ -17,23 +17,24 @@ from latbench import ab as sessions
 from latbench import config as configuration
 from latbench.ab_file import write_ab
 from latbench.ab_result import MOST_PAIRS, PAIRS, AbPlan, AbStatus, Variant
-from latbench.cli import ab_output, options, results, verdicts
+from latbench.cli import ab_output, comparison_output, options, results
 from latbench.cli.asked import Asked, read_run_options
-from latbench.comparison import Verdict
 from latbench.errors import ExitCode, UsageError
-from latbench.gates import DEFAULT_GATES, Gate, check_ticks, parse_gates
+from latbench.gates import Gate, check_ticks, parse_gates
 from latbench.likeness import load_differences
 from latbench.render.ab_progress import AbProgress
 from latbench.render.console import open_console
 from latbench.supervisor import Interrupted
 
 _COMPARED: Final = "What is compared"
-_DECISION: Final = "Decision"
 
 DEFAULTS: Final = (("tick_rate", "4000"), ("duration", "3s"), ("warmup", "1s"))
 """Of the runs, where nothing else is said: 12,000 ticks each, and 10 pairs in under two minutes."""
 
-_OWN: Final = ("--output", "--overwrite", "--json", "--live", "--no-live", "--name", "--floor")
+_OWN: Final = (
+    *("--output", "--overwrite", "--json", "--live", "--no-live", "--name", "--floor"),
+    *("--fail-on", "--baseline", "--max-regression"),
+)
 """Options of `run` that a session sees to itself."""
 
 _MOST_ALLOWED: Final = 200
@@ -83,20 +84,12 @@ def ab(
         ),
     ] = "",
     # --- decision
-    gate: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="HOP.STAT=PERCENT",
-            help="By how much a statistic may get worse; repeatable (default: "
-            f"{', '.join(f'{each.subject}={each.margin:.0%}' for each in DEFAULT_GATES)}; "
-            "changes up to 50 µs are always allowed).",
-            rich_help_panel=_DECISION,
-            show_default=False,
-        ),
-    ] = None,
+    gate: options.Gates = None,
     pairs: Annotated[
         str,
-        typer.Option(metavar="N", help="Pairs before the first look.", rich_help_panel=_DECISION),
+        typer.Option(
+            metavar="N", help="Pairs before the first look.", rich_help_panel=options.VERDICT
+        ),
     ] = f"{PAIRS}",
     most_pairs: Annotated[
         str | None,
@@ -104,7 +97,7 @@ def ab(
             metavar="N",
             help=f"Pairs when the first look does not decide (default: twice --pairs: "
             f"{MOST_PAIRS}).",
-            rich_help_panel=_DECISION,
+            rich_help_panel=options.VERDICT,
             show_default=False,
         ),
     ] = None,
@@ -114,17 +107,17 @@ def ab(
             "--calibrate",
             metavar="",
             help="First run A against A, and allow at least what that differs by.",
-            rich_help_panel=_DECISION,
+            rich_help_panel=options.VERDICT,
         ),
     ] = False,
-    strict: verdicts.Strict = False,
+    strict: options.Strict = False,
     order: Annotated[
         str,
         typer.Option(
             "--order-seed",
             metavar="N",
             help="Of the order within pairs, ABBA or BAAB.",
-            rich_help_panel=_DECISION,
+            rich_help_panel=options.VERDICT,
         ),
     ] = "1",
     # --- output
@@ -263,5 +256,6 @@ def _exit_code(outcome: sessions.AbOutcome, *, strict: bool) -> int:
         if outcome.hint:
             typer.echo(f"hint: {outcome.hint}", err=True)
         return ExitCode.FAILURE
-    verdict = Verdict.INCONCLUSIVE if result.comparison is None else result.comparison.verdict
-    return verdicts.exit_code_of(verdict, strict=strict)
+    if result.comparison is None:
+        return ExitCode.OK
+    return comparison_output.exit_code(result.comparison, strict=strict)

@@ -18,6 +18,7 @@ LOAD: Final = "Load"
 PIPELINE: Final = "Pipeline"
 KAFKA: Final = "Kafka"
 OUTPUT: Final = "Output"
+VERDICT: Final = "Verdict"
 
 # --- load
 
@@ -215,6 +216,29 @@ Config = Annotated[
         help="TOML with any of these options; environment and command line win over it.",
         rich_help_panel=OUTPUT,
         show_default=False,
+    ),
+]
+
+# --- verdict
+
+Gates = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--gate",
+        metavar="HOP.STATISTIC=PERCENT",
+        help="How much worse it may get (end_to_end.p50=5%, end_to_end.p99=10%, each at least "
+        "50 µs); repeatable.",
+        rich_help_panel=VERDICT,
+        show_default=False,
+    ),
+]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        metavar="",
+        help="Exit 4 where there is no verdict (inconclusive, incomparable), instead of 0.",
+        rich_help_panel=VERDICT,
     ),
 ]
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import typer
@@ -17,8 +19,10 @@ from latbench.render.report import ALLOWED, Report
 from latbench.result import RunResult
 
 
-def show(result: RunResult, path: Path, *, as_json: bool) -> None:
-    """Print a result that lies at `path`."""
+def show(
+    result: RunResult, path: Path, *, as_json: bool, besides: Mapping[str, Any] | None = None
+) -> None:
+    """Print a result that lies at `path`; `besides`: what its JSON has in addition."""
     if as_json:
         summary = msgspec.to_builtins(result)
         summary["file"] = str(path)
@@ -30,6 +34,7 @@ def show(result: RunResult, path: Path, *, as_json: bool) -> None:
             told["text"] = describe(finding)
         for piece, told in zip(result.advice, summary["advice"], strict=True):
             told["text"] = advice.describe(piece)
+        summary |= besides or {}
         typer.echo(msgspec.json.format(msgspec.json.encode(summary), indent=2))
         return
     open_console(sys.stdout, os.environ).print(worded(result, path))

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from latbench import verification
-from latbench.cli import output, sweep_output
+from latbench.ab_file import is_ab, read_ab
+from latbench.cli import ab_output, output, sweep_output
 from latbench.conclude import conclude
 from latbench.errors import LatbenchError
 from latbench.result import RunStatus
@@ -56,6 +57,11 @@ def report(
         if verify:
             raise LatbenchError(f"{file} is of a sweep: it has no rows", "leave --verify out")
         sweep_output.show_sweep(read_sweep(file), [file], as_json=as_json)
+        return 0
+    if is_ab(file):
+        if verify:
+            raise LatbenchError(f"{file} is of a session: it has no rows", "leave --verify out")
+        ab_output.show_ab(read_ab(file), [file], as_json=as_json)
         return 0
     result = read_result(file)
     output.show(result, file, as_json=as_json)

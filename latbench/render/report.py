@@ -9,13 +9,13 @@ from typing import Final
 
 from latbench.clock import NS_PER_S
 from latbench.render.clients import draw_clients
-from latbench.render.comparison import draw_comparison
 from latbench.render.hops import HopTable
 from latbench.render.ink import GUTTER, Drawn, Ink, Line, fields, paragraph
 from latbench.render.machine import draw_machine
 from latbench.render.outcome import draw_outcome
 from latbench.render.scenario import scenario, whole_s
 from latbench.render.shares import draw_shares
+from latbench.render.three_ways import draw_three_ways
 from latbench.result import RunResult, RunStatus
 from latbench.units import format_duration, format_memory
 
@@ -63,7 +63,7 @@ class Report(Drawn):
             self._heading(width, ink),
             fields(scenario(result), width, ink),
             self._latencies(width, ink, measured=measured),
-            draw_comparison(result, width, ink) if measured else [],
+            draw_three_ways(result, width, ink) if measured else [],
             draw_shares(result, width, ink) if measured else [],
             self._kafka(width, ink) if measured else [],
             self._to_change(width, ink),
