@@ -301,8 +301,7 @@ def bins_of(groups: Sequence[Mapping[str, Distribution]]) -> list[dict[str, Bins
     Edges are powers of 10^(1/20) ns. A sample is taken for the middle of its counter, which is
     within 0.05 % of it; 0 ns is in the first bin.
     """
-    counters = np.arange(COUNTERS)
-    middles = (lowest_equivalents(counters) + highest_equivalents(counters)) / 2
+    middles = _middles()
     has_samples = np.zeros(COUNTERS, dtype=np.bool_)
     for group in groups:
         for distribution in group.values():
@@ -312,17 +311,18 @@ def bins_of(groups: Sequence[Mapping[str, Distribution]]) -> list[dict[str, Bins
         return [{} for _ in groups]
     lowest, highest = np.log10(np.maximum(used[[0, -1]], 1)) * BINS_PER_DECADE
     edges = 10 ** (np.arange(math.floor(lowest), math.floor(highest) + 2) / BINS_PER_DECADE)
-    places = np.searchsorted(edges, middles, side="right") - 1
-    places = np.clip(places, 0, edges.size - 2)
-    return [
-        {
-            key: Bins(edges, _binned(part.counts, places, edges.size - 1))
-            for key, part in group.items()
-        }
-        for group in groups
-    ]
+    return [{key: rebinned(part, edges) for key, part in group.items()} for group in groups]
 
 
-def _binned(counts: npt.NDArray[np.uint64], places: Ints, size: int) -> Ints:
+def rebinned(distribution: Distribution, edges_ns: Floats) -> Bins:
+    """Its samples by other edges; those beyond the outer edges are in the outer bins."""
+    places = np.searchsorted(edges_ns[1:-1], _middles(), side="right")
     # float64 adds integers exactly up to 2^53
-    return np.bincount(places, counts, minlength=size).astype(np.int64)
+    counts = np.bincount(places, distribution.counts, minlength=edges_ns.size - 1)
+    return Bins(edges_ns, counts.astype(np.int64))
+
+
+def _middles() -> Floats:
+    """The middle of every counter."""
+    counters = np.arange(COUNTERS)
+    return (lowest_equivalents(counters) + highest_equivalents(counters)) / 2

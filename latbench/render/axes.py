@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from latbench.render.ink import Ink, Line, Span, left, right
+from latbench.render.ink import Ink, Line, left, right, width_of
 
 _LEAST_GAP: Final = 1
 """Cells between two labels of an axis."""
@@ -67,15 +68,56 @@ def column_labels(places: Iterable[tuple[float, str]], columns: int) -> str:
 
 
 def framed(
-    cells: Sequence[Sequence[Span]], labels: Mapping[int, str], below: str, gutter: int, ink: Ink
+    cells: Sequence[Line], labels: Mapping[int, str], below: str, gutter: int, ink: Ink
 ) -> list[Line]:
     """Rows of cells with the axis on their left, labels in its `gutter`, and the axis below."""
     columns = len(cells[0])
-    bar, corner = ("|", "+") if ink.ascii_only else ("│", "└")
-    lines: list[Line] = [
-        [(right(ink.text(labels.get(row, "")), gutter), "dim"), (f" {bar}", "dim"), *row_cells]
+    return [
+        *walled(cells, labels, gutter, ink),
+        ground(columns, gutter, ink),
+        [(" " * (gutter + 2) + ink.text(below), "dim")],
+    ]
+
+
+def walled(
+    cells: Sequence[Line],
+    labels: Mapping[int, str],
+    gutter: int,
+    ink: Ink,
+    beside: Mapping[int, Line] | None = None,
+) -> list[Line]:
+    """Rows of cells with the axis on their left, and lines `beside` some of them on the right."""
+    bar = "|" if ink.ascii_only else "│"
+    return [
+        [
+            (right(ink.text(labels.get(row, "")), gutter), "dim"),
+            (f" {bar}", "dim"),
+            *row_cells,
+            *((beside or {}).get(row, [])),
+        ]
         for row, row_cells in enumerate(cells)
     ]
-    lines.append([(" " * (gutter + 1) + corner + ink.rule(columns), "dim")])
-    lines.append([(" " * (gutter + 2) + ink.text(below), "dim")])
-    return lines
+
+
+def ground(columns: int, gutter: int, ink: Ink) -> Line:
+    """The axis below rows of cells."""
+    corner = "+" if ink.ascii_only else "└"
+    return [(" " * (gutter + 1) + corner + ink.rule(columns), "dim")]
+
+
+def apart(rows: Sequence[int], height: int) -> list[int]:
+    """Rows for labels that want these, from the top down, a row each, as near as there is room."""
+    placed: list[int] = []
+    for number, row in enumerate(rows):
+        after = placed[-1] + 1 if placed else 0
+        placed.append(min(max(row, after), height - len(rows) + number))
+    return placed
+
+
+def side_by_side(first: Sequence[Line], second: Sequence[Line], width: int) -> list[Line]:
+    """Lines beside lines, which begin so many cells to the right."""
+    nothing: Line = []
+    return [
+        [*before, (" " * (width - width_of(before)), ""), *after]
+        for before, after in itertools.zip_longest(first, second, fillvalue=nothing)
+    ]

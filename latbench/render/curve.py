@@ -73,7 +73,7 @@ def draw_chart(result: SweepResult, width: int, ink: Ink) -> list[Line]:
     chart = Chart(result)
     columns = min(width, _MOST_WIDTH) - _LABEL - 2
     glyph = 1 if ink.ascii_only else 0
-    grid: list[list[tuple[str, str]]] = [[(" ", "")] * columns for _ in range(HEIGHT)]
+    grid: list[Line] = [[(" ", "")] * columns for _ in range(HEIGHT)]
 
     def put(rate_hz: float, value_ns: float, mark: str, style: str) -> None:
         column = min(max(round(chart.x.share(rate_hz) * (columns - 1)), 0), columns - 1)
