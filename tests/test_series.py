@@ -38,8 +38,9 @@ from latbench.series import (
 )
 from latbench.store import ResultWriter
 from latbench.tick import HOPS
+from tests.cli import Caller
 from tests.results import make_hiccups, make_result
-from tests.rows import START_NS, SYMBOLS, make_stamps
+from tests.rows import START_NS, SYMBOLS, fill_spool, make_rows, make_stamps
 
 Ints = npt.NDArray[np.int64]
 
@@ -237,6 +238,53 @@ def test_a_file_without_a_stamp_is_refused_in_one_line(tmp_path: Path) -> None:
     drop_column(path, "acked_ns")
     with pytest.raises(LatbenchError, match="lacks the column acked_ns"):
         read_series(path)
+
+
+# --- as a command -----------------------------------------------------------------------------
+
+
+def test_the_pictures_stand_below_the_report(call_latbench: Caller, tmp_path: Path) -> None:
+    write(tmp_path / "run.parquet", make_stamps(4000))
+    told = call_latbench("report", "run.parquet", cwd=tmp_path)
+    run = call_latbench("report", "run.parquet", "--plot", cwd=tmp_path)
+    assert (run.code, run.stderr) == (0, "")
+    assert run.stdout.startswith(f"{told.stdout}\nLatency over time\n")
+    for title in ("Where the time goes over time", "Percentiles", "Histogram"):
+        assert f"\n{title}\n" in run.stdout
+
+
+def test_json_has_no_pictures(call_latbench: Caller, tmp_path: Path) -> None:
+    run = call_latbench("report", "run.parquet", "--plot", "--json", cwd=tmp_path)
+    assert (run.code, run.stdout) == (2, "")
+    assert run.stderr == (
+        "error: --plot and --json exclude each other\nhint: --json has no pictures\n"
+    )
+
+
+def test_what_a_killed_run_left_is_drawn_once_it_is_saved(
+    call_latbench: Caller, tmp_path: Path
+) -> None:
+    fill_spool(tmp_path / "run.parquet.partial", make_rows(make_stamps(500)))
+    run = call_latbench("report", "run.parquet.partial", "--plot", cwd=tmp_path)
+    assert (run.code, run.stdout) == (1, "")
+    error, hint = run.stderr.splitlines()
+    assert error == (
+        "error: run.parquet.partial is no result file yet: there are no rows in order to draw"
+    )
+    assert hint.endswith("latbench report run.parquet.partial --save --plot")
+    run = call_latbench("report", "run.parquet.partial", "--save", "--plot", cwd=tmp_path)
+    assert run.code == 0
+    assert "\nLatency over time\n" in run.stdout
+
+
+def test_damaged_rows_are_told_before_anything_is_printed(
+    call_latbench: Caller, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "run.parquet", make_stamps(3000))
+    drop_column(path, "relay_in_ns")
+    run = call_latbench("report", "run.parquet", "--plot", cwd=tmp_path)
+    assert (run.code, run.stdout) == (1, "")
+    assert run.stderr.startswith("error: run.parquet lacks the column relay_in_ns\nhint: ")
 
 
 # --- distributions ----------------------------------------------------------------------------

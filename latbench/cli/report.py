@@ -47,7 +47,7 @@ def report(
         if plot and not save:
             raise LatbenchError(
                 f"{file} is no result file yet: there are no rows in order to draw",
-                "--save makes one of a run that was killed: report FILE.partial --save --plot",
+                f"once its run has ended: latbench report {file} --save --plot",
             )
         if verify:
             raise LatbenchError(

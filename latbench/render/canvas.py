@@ -73,17 +73,12 @@ class Canvas:
         )
 
     def _join(self, begin: tuple[int, int], end: tuple[int, int], style: str, mark: str) -> None:
-        """Columns of dots from one to the other, each reaching to where the next begins."""
+        """A dot a step along the longer way, so that none is missing and none doubled."""
         (x0, y0), (x1, y1) = begin, end
-        steps = max(x1 - x0, 1)
-        for step in range(x1 - x0 + 1):
-            y = y0 + round((y1 - y0) * step / steps)
-            before = y0 + round((y1 - y0) * (step - 0.5) / steps) if step else y
-            after = y0 + round((y1 - y0) * (step + 0.5) / steps) if x0 + step < x1 else y
-            if x0 == x1:
-                before, after = y0, y1
-            for each in range(min(before, y, after), max(before, y, after) + 1):
-                self._set(x0 + step, each, style, mark)
+        steps = max(abs(x1 - x0), abs(y1 - y0), 1)
+        for step in range(steps + 1):
+            x = x0 + round((x1 - x0) * step / steps)
+            self._set(x, y0 + round((y1 - y0) * step / steps), style, mark)
 
     def _set(self, x: int, y: int, style: str, mark: str) -> None:
         row, column = y // self._down, x // self._across

@@ -63,7 +63,7 @@ def draw_percentiles(series: Series, width: int, ink: Ink) -> list[Line]:
         points = [
             (_nines(percent) / reach, scale.share(max(value, 1)))
             for percent, value in zip(curve.percent.tolist(), curve.value_ns.tolist(), strict=True)
-            if value >= scale.low
+            if max(value, 1) >= scale.low
         ]
         canvas.line(points, _style(name), _MARKS[name][glyph])
         ends[name] = canvas.row_of(points[-1])
