@@ -29,11 +29,14 @@ from latbench.histogram import (
     highest_equivalents,
     lowest_equivalents,
 )
+from latbench.recording import PROCESSES, WORST_HICCUPS
 from latbench.result import HopSummary, RunResult
 from latbench.store import (
+    Samples,
     column_names,
     read_histograms,
     read_result,
+    read_samples,
     read_ticks,
     require_columns,
 )
@@ -91,7 +94,9 @@ class Timeline:
     stalled: Ints
     """Ticks that overlap a stall; empty where the file does not tell (schema 1, no meters)."""
     hiccup_max_ns: dict[str, Floats]
-    """By process the worst wake-up; no process where the file does not keep it."""
+    """By process how late the worst of the wake-ups came that the file keeps: that of each 100 ms,
+    of longer spans in runs over 6 min. NaN where none of those was due in the interval; no process
+    where the file keeps none (no meters, or an early file of schema 2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +183,9 @@ def _read_timeline(path: Path, result: RunResult, most_intervals: int) -> Timeli
     tally = _IntervalTally(begin_ns, end_ns - begin_ns if ticks else 0, most)
     for table in read_ticks(path, names):
         tally.add(_measured(table))
-    return tally.timeline(has_stalls=has_stalls)
+    worst = read_samples(path).get(WORST_HICCUPS)
+    hiccups = tally.hiccups(worst) if worst is not None else {}
+    return tally.timeline(hiccups, has_stalls=has_stalls)
 
 
 def _measured(table: TickTable) -> Stamps:
@@ -239,7 +246,20 @@ class _IntervalTally:
                 )
                 histogram.clear()
 
-    def timeline(self, *, has_stalls: bool) -> Timeline:
+    def hiccups(self, worst: Samples) -> dict[str, Floats]:
+        """The greatest of the worst wake-ups by process and interval."""
+        numbers = (worst["at_ns"] - self._begin_ns) // self._interval_ns
+        inside = (numbers >= 0) & (numbers < self._size)
+        found: dict[str, Floats] = {}
+        for number, process in enumerate(PROCESSES):
+            of_process = inside & (worst["process"] == number)
+            if of_process.any():
+                found[process] = np.full(self._size, np.nan)
+                late_ns = worst["late_ns"][of_process].astype(np.float64)
+                np.fmax.at(found[process], numbers[of_process], late_ns)
+        return found
+
+    def timeline(self, hiccups: dict[str, Floats], *, has_stalls: bool) -> Timeline:
         """All of it, once every tick was added."""
         self._close()
         return Timeline(
@@ -253,7 +273,7 @@ class _IntervalTally:
                 if not np.isnan(figures).all()
             },
             stalled=self._stalled if has_stalls else self._stalled[:0],
-            hiccup_max_ns={},
+            hiccup_max_ns=hiccups,
         )
 
 

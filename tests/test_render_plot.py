@@ -92,7 +92,7 @@ def make_series(
         stalled=np.zeros(0, dtype=np.int64)
         if stalled is None
         else np.bincount(numbers[stalled], minlength=size),
-        hiccup_max_ns={},
+        hiccup_max_ns=hiccups_over_time(size),
     )
     result = make_result(
         hops=figures.summaries(span_ns),
@@ -102,6 +102,14 @@ def make_series(
     return result, Series(
         timeline, curves_of(distributions), bins_of([distributions])[0], distributions
     )
+
+
+def hiccups_over_time(size: int) -> dict[str, npt.NDArray[np.float64]]:
+    """A process that wakes late now and then, and one that tells nothing at first."""
+    rng = np.random.default_rng(5)
+    generator, relay = np.exp(rng.normal(math.log(200_000), 0.5, (2, size)))
+    relay[: size // 3] = np.nan
+    return {"generator": generator, "relay": relay}
 
 
 def make_plot(width: int, **changes: Any) -> Plot:
@@ -219,6 +227,7 @@ def test_a_file_without_meters_has_no_hiccups_below_the_histogram() -> None:
     result, series = make_series(make_ticks(4000)[0])
     for part in (series.bins, series.curves, series.distributions):
         del part["hiccup"]
+    series.timeline.hiccup_max_ns.clear()
     assert "hiccups" not in printed(Plot(result, series), 80)
 
 

@@ -25,6 +25,7 @@ from latbench.histogram import (
     highest_equivalents,
     lowest_equivalents,
 )
+from latbench.recording import WORST_HICCUPS
 from latbench.series import (
     BINS_PER_DECADE,
     TICKS_PER_INTERVAL,
@@ -73,8 +74,9 @@ def write(
         changes["hiccups"] = make_hiccups(count=meter.count, max_ns=meter.max_ns)
     if stalled is None:
         changes["stalls"] = None
+    samples = changes.pop("samples", {})
     result = make_result(start_ns=START_NS, warmup_ns=WARMUP_NS, hops=summaries, **changes)
-    writer.close(result, histograms, {})
+    writer.close(result, histograms, samples)
     return path
 
 
@@ -220,6 +222,32 @@ def test_intervals_go_on_over_row_groups(tmp_path: Path, monkeypatch: pytest.Mon
     for name, hop in whole.timeline.hops.items():
         assert parts.timeline.hops[name].p99_ns.tolist() == hop.p99_ns.tolist()
         assert np.allclose(parts.timeline.hops[name].mean_ns, hop.mean_ns)
+
+
+def test_the_worst_hiccups_stand_in_the_interval_that_they_were_due_in(tmp_path: Path) -> None:
+    moments = [(0.5, 1, 7.0), (1.05, 1, 2.0), (1.051, 1, 9.0), (2.5, 2, 3.0), (4.5, 2, 8.0)]
+    at_s, process, late_ms = np.array(moments).T
+    worst = {
+        "at_ns": START_NS + (at_s * NS_PER_S).astype(np.int64),
+        "process": process.astype(np.int64),
+        "late_ns": (late_ms * NS_PER_MS).astype(np.int64),
+    }
+    columns = make_stamps(4000)
+    path = write(tmp_path / "run.parquet", columns, samples={WORST_HICCUPS: worst})
+    timeline = read_series(path).timeline
+    assert timeline.interval_ns == 20 * NS_PER_MS
+    assert list(timeline.hiccup_max_ns) == ["generator", "relay"]
+    # that of the warm-up and that after the last tick are in none
+    for process_name, place, late in (("generator", 2, 9), ("relay", 75, 3)):
+        values = timeline.hiccup_max_ns[process_name]
+        assert values.size == timeline.count.size
+        assert np.flatnonzero(~np.isnan(values)).tolist() == [place]
+        assert values[place] == late * NS_PER_MS
+
+
+def test_a_file_that_keeps_no_hiccups_has_none_over_time(tmp_path: Path) -> None:
+    path = write(tmp_path / "run.parquet", make_stamps(3000))
+    assert read_series(path).timeline.hiccup_max_ns == {}
 
 
 def test_a_slow_run_has_longer_intervals_with_ticks_enough(tmp_path: Path) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -60,17 +61,28 @@ def draw_over_time(timeline: Timeline, width: int, ink: Ink, *, embedded: bool) 
     lines += _strip("stalled", timeline.stalled, timeline.count, columns, ink)
     lines += _strip("lost", timeline.count - timeline.consumed, timeline.count, columns, ink)
     lines.append(_time_labels(timeline, columns, ink))
-    others = [hop for hop in HOPS if hop.name in timeline.hops and hop.kind is not HopKind.TOTAL]
-    if others:
-        lines.append([])
-        told = "The other hops, each on its own scale: "
-        told += "p99 of each interval" if ink.ascii_only else "p50 and, above it, p99"
-        lines += paragraph(told, width, ink, style="dim")
-    for hop in others:
-        tag = tag_of(hop, embedded=embedded)
-        lines += _small(hop.name, tag, timeline.hops[hop.name], columns, ink)
-    if others:
+    small = _small_multiples(timeline, columns, ink, embedded=embedded)
+    if small:
+        told = "p99 of each interval" if ink.ascii_only else "p50 and, above it, p99"
+        if timeline.hiccup_max_ns:
+            told += "; of hiccups, how late timers woke, the worst of all processes"
+        told = f"The other hops, each on its own scale: {told}"
+        lines += [[], *paragraph(told, width, ink, style="dim"), *small]
         lines += [ground(columns, GUTTER, ink), _time_labels(timeline, columns, ink)]
+    return lines
+
+
+def _small_multiples(timeline: Timeline, columns: int, ink: Ink, *, embedded: bool) -> list[Line]:
+    lines: list[Line] = []
+    for hop in HOPS:
+        if hop.name in timeline.hops and hop.kind is not HopKind.TOTAL:
+            of_hop = timeline.hops[hop.name]
+            series = {"p99": of_hop.p99_ns, "p50": of_hop.p50_ns}
+            lines += _small(hop.name, tag_of(hop, embedded=embedded), series, columns, ink)
+    hiccups = list(timeline.hiccup_max_ns.values())
+    if hiccups:
+        worst = functools.reduce(np.fmax, hiccups)
+        lines += _small("hiccups", "worst", {"max": worst}, columns, ink)
     return lines
 
 
@@ -115,22 +127,26 @@ def points_of(values: Floats, scale: Scale) -> list[list[Point]]:
     return [run for run in runs if run]
 
 
-def _small(name: str, tag: str, hop: HopTimeline, columns: int, ink: Ink) -> list[Line]:
-    """One hop in two rows, its scale on the right."""
-    low, high = float(np.nanmin(hop.p50_ns)), float(np.nanmax(hop.p99_ns))
+def _small(name: str, tag: str, series: Mapping[str, Floats], columns: int, ink: Ink) -> list[Line]:
+    """Series by statistic, the upper one first, in two rows with their scale on the right.
+
+    Where there is only ASCII, two rows are too few for more than one: the upper one.
+    """
+    low = min(float(np.nanmin(values)) for values in series.values())
+    high = max(float(np.nanmax(values)) for values in series.values())
     scale = Scale(max(low, 1), max(high, low * 1.01, 2))
     if ink.ascii_only:
+        upper, values = next(iter(series.items()))
         shares = [
             None if math.isnan(value) else scale.share(max(value, 1))
-            for value in per_column(hop.p99_ns, None, columns).tolist()
+            for value in per_column(values, None, columns).tolist()
         ]
         levels = [0 if share is None else 1 + round(share * 1000) for share in shares]
-        cells: list[Line] = [
-            [(row, STATISTICS["p99"][0])] for row in ink.chart(levels, 1001, _SMALL_HEIGHT)
-        ]
+        rows = ink.chart(levels, 1001, _SMALL_HEIGHT)
+        cells: list[Line] = [[(row, STATISTICS[upper][0])] for row in rows]
     else:
         canvas = Canvas(columns, _SMALL_HEIGHT, ink)
-        for values, statistic in ((hop.p99_ns, "p99"), (hop.p50_ns, "p50")):
+        for statistic, values in series.items():
             for run in points_of(values, scale):
                 canvas.line(run, STATISTICS[statistic][0], "")
         cells = canvas.cells()
