@@ -90,6 +90,20 @@ def highest_equivalent(index: int) -> int:
     return ((index - (shift << _HALF_MAGNITUDE) + 1) << shift) - 1
 
 
+def lowest_equivalents(indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The smallest value of each of many counters."""
+    shifts = np.maximum((indices >> _HALF_MAGNITUDE) - 1, 0)
+    lowest: npt.NDArray[np.int64] = (indices - (shifts << _HALF_MAGNITUDE)) << shifts
+    return lowest
+
+
+def highest_equivalents(indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The largest value of each of many counters."""
+    shifts = np.maximum((indices >> _HALF_MAGNITUDE) - 1, 0)
+    highest: npt.NDArray[np.int64] = ((indices - (shifts << _HALF_MAGNITUDE) + 1) << shifts) - 1
+    return highest
+
+
 class Histogram:
     """Latencies of one hop, in nanoseconds; histograms add (`add`), percentiles never do."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -225,7 +225,7 @@ def read_histograms(path: Path) -> dict[str, str]:
 
 
 def read_samples(path: Path) -> dict[str, dict[str, npt.NDArray[np.int64]]]:
-    """What was sampled once a second, columns by table; none in a file of schema 1."""
+    """What was sampled once a second and the worst hiccups, columns by table; none in schema 1."""
     content = _metadata(path).get(SAMPLES_KEY, b"{}")
     try:
         streams = msgspec.json.decode(content, type=dict[str, bytes])
@@ -269,6 +269,15 @@ def _not_parquet(path: Path) -> LatbenchError:
 def column_names(path: Path) -> list[str]:
     """What columns a result file has: those of older schemas lack some."""
     return list(pq.read_schema(path).names)
+
+
+def require_columns(path: Path, names: Sequence[str]) -> None:
+    """Raise `LatbenchError` where a result file lacks one of the columns."""
+    there = column_names(path)
+    if lacking := [name for name in names if name not in there]:
+        raise LatbenchError(
+            f"{path} lacks the column {lacking[0]}", "name a file that `latbench run` wrote"
+        )
 
 
 def read_ticks(path: Path, columns: list[str] | None = None) -> Iterator[TickTable]:

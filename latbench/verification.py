@@ -20,7 +20,7 @@ from latbench.errors import ExitCode, LatbenchError
 from latbench.figures import STAMP_COLUMNS, TickCounts, TickFigures
 from latbench.histogram import Histogram
 from latbench.result import HopSummary, RunResult
-from latbench.store import column_names, read_histograms, read_ticks
+from latbench.store import column_names, read_histograms, read_ticks, require_columns
 
 _BLOCK_TICKS: Final = 1 << 16
 """Of a row group so many at once: half a megabyte a column, which a CPU's cache holds."""
@@ -46,13 +46,10 @@ def verify(path: Path, result: RunResult) -> int:
 
 def recount(path: Path) -> TickFigures:
     """The figures of a result file's rows; 0.1 µs a tick, in memory bounded by two row groups."""
-    figures, there = TickFigures(), column_names(path)
-    has_stalls = "stall" in there  # not in schema 1
+    figures = TickFigures()
+    has_stalls = "stall" in column_names(path)  # not in schema 1
     names = ["seq", *STAMP_COLUMNS, "warmup", *(["stall"] if has_stalls else [])]
-    if lacking := [name for name in names if name not in there]:
-        raise LatbenchError(
-            f"{path} lacks the column {lacking[0]}", "name a file that `latbench run` wrote"
-        )
+    require_columns(path, names)
     for group in read_ticks(path, names):
         for table in _blocks(group):
             measured = table.columns["warmup"] == 0

@@ -15,14 +15,24 @@ from latbench import advice
 from latbench.findings import describe, severity
 from latbench.floor import floor_ns_by_hop, times_floor
 from latbench.render.console import open_console
+from latbench.render.plot import Plot, most_intervals
 from latbench.render.report import ALLOWED, Report
 from latbench.result import RunResult
+from latbench.series import read_series
 
 
 def show(
-    result: RunResult, path: Path, *, as_json: bool, besides: Mapping[str, Any] | None = None
+    result: RunResult,
+    path: Path,
+    *,
+    as_json: bool,
+    plotted: bool = False,
+    besides: Mapping[str, Any] | None = None,
 ) -> None:
-    """Print a result that lies at `path`; `besides`: what its JSON has in addition."""
+    """Print a result that lies at `path`.
+
+    `plotted`: and below it what its rows look like; `besides`: what its JSON has in addition.
+    """
     if as_json:
         summary = msgspec.to_builtins(result)
         summary["file"] = str(path)
@@ -37,7 +47,13 @@ def show(
         summary |= besides or {}
         typer.echo(msgspec.json.format(msgspec.json.encode(summary), indent=2))
         return
-    open_console(sys.stdout, os.environ).print(worded(result, path))
+    console = open_console(sys.stdout, os.environ)
+    # read before anything is printed: a file whose rows are damaged is told in one line
+    series = read_series(path, most_intervals(console.width)) if plotted else None
+    console.print(worded(result, path))
+    if series is not None:
+        console.print()
+        console.print(Plot(result, series))
 
 
 def worded(result: RunResult, path: str | os.PathLike[str]) -> Report:
