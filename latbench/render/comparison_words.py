@@ -272,7 +272,8 @@ def stored_limits(stored: StoredComparison) -> Iterator[str]:
         )
         for side, count in zip(("A", "B"), stored.interval_counts, strict=True):
             if count < MIN_INTERVALS:
-                yield f"{side} has {count} whole seconds: an interval takes {MIN_INTERVALS}."
+                seconds = "1 whole second" if count == 1 else f"{count} whole seconds"
+                yield f"{side} has {seconds}: an interval takes {MIN_INTERVALS}."
 
 
 def listed(differences: Sequence[Difference]) -> Iterator[tuple[str, str]]:
