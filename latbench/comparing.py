@@ -28,7 +28,6 @@ from latbench.comparison import (
 from latbench.gates import Gate
 from latbench.groups import GROSS_SPREAD, Groups, spread_ratio
 from latbench.result import RunResult
-from latbench.seconds import SecondHistograms
 from latbench.within_runs import SecondsSides
 
 MIN_RUNS: Final = 10
@@ -97,9 +96,9 @@ def compare(
     one_each = len(fit[0]) == len(fit[1]) == 1
     intervals = None
     if one_each:
-        runs = [SecondHistograms(Path(side[0].path), side[0].result) for side in fit]
-        intervals = (runs[0].intervals, runs[1].intervals)
-        sides: deciding.Sides = SecondsSides(runs[0], runs[1], gates)
+        base_run, new_run = ((Path(side[0].path), side[0].result) for side in fit)
+        sides: deciding.Sides = (within := SecondsSides(base_run, new_run, gates))
+        intervals = within.interval_counts
     else:
         sides = deciding.Sides(results[0], results[1], Groups)
     enough = _is_enough(len(fit[0]), len(fit[1]))

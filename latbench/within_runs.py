@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,9 @@ from latbench.block_bootstrap import interval
 from latbench.deciding import SHOWN, Samples, Sides, logarithms
 from latbench.gates import Gate
 from latbench.groups import Groups
+from latbench.result import RunResult
 from latbench.seconds import SecondHistograms
+from latbench.thresholds import Threshold
 from latbench.tick import HOPS
 
 Floats = npt.NDArray[np.float64]
@@ -61,25 +64,37 @@ class Redrawn:
 
 
 class SecondsSides(Sides):
-    """Both runs, with intervals from their own seconds."""
+    """Both runs, with intervals from their own seconds.
+
+    Files are read one after the other, for each may take 100 MB until its seconds are drawn.
+    """
 
     def __init__(
-        self, base: SecondHistograms, new: SecondHistograms, gates: Sequence[Gate]
+        self,
+        base: tuple[Path, RunResult],
+        new: tuple[Path, RunResult],
+        gates: Sequence[Gate],
     ) -> None:
-        super().__init__((base.result,), (new.result,), Groups)
-        self._runs = base, new
+        """Raises `LatbenchError` for a file that can't be read."""
+        self._results = base[1], new[1]
+        super().__init__((base[1],), (new[1],), Groups)
         shown = itertools.product((hop.name for hop in HOPS), SHOWN)
         subjects = list(dict.fromkeys([*((g.hop, g.statistic) for g in gates), *shown]))
-        self._redrawn: list[Mapping[tuple[str, str], Floats]] = [
-            run.resampled(subjects, seed) for run, seed in zip(self._runs, _SEEDS, strict=True)
-        ]
+        self._redrawn: list[Mapping[tuple[str, str], Floats]] = []
+        counts = []
+        for (path, result), seed in zip((base, new), _SEEDS, strict=True):
+            run = SecondHistograms(path, result)
+            counts.append(run.intervals)
+            self._redrawn.append(run.resampled(subjects, seed))
+        self.interval_counts = counts[0], counts[1]
 
     def samples(self, hop: str, statistic: str) -> Samples | None:
         """Of a hop's statistic; None where a run has too few ticks to tell it."""
-        values = [run.value_ns(hop, statistic) for run in self._runs]
-        if values[0] is None or values[1] is None:
+        wanted = Threshold(hop=hop, statistic=statistic, operator="<", limit_ns=0)
+        base_ns, new_ns = (wanted.read(result.hops) for result in self._results)
+        if base_ns is None or new_ns is None:
             return None
         base, new = (each.get((hop, statistic), np.array([])) for each in self._redrawn)
         both = base.size and new.size
         none = np.array([])
-        return Redrawn(values[0], values[1], base if both else none, new if both else none)
+        return Redrawn(base_ns, new_ns, base if both else none, new if both else none)

@@ -134,7 +134,7 @@ def test_every_option_that_a_page_names_is_there() -> None:
     assert unknown == []
 
 
-@pytest.mark.parametrize("command", ["run", "report", "selftest", "floor", "sweep"])
+@pytest.mark.parametrize("command", ["run", "report", "selftest", "floor", "sweep", "compare"])
 def test_every_option_is_explained(command: str) -> None:
     assert set(options_of(command)) - names_in(DOCS / "running.md") == set()
 

@@ -22,6 +22,7 @@ from latbench.recording import ACKS, CONSUMER
 from latbench.result import RunStatus
 from latbench.seconds import SecondHistograms
 from latbench.store import HISTOGRAMS_KEY, read_result
+from latbench.thresholds import Threshold
 from latbench.tick import HOPS
 from latbench.within_runs import SecondsSides
 from tests.results import make_config
@@ -84,7 +85,7 @@ def test_a_long_run_has_longer_intervals_and_no_more_of_them(
     counts, counters = counts_of(run, "end_to_end")
     whole.counts[counters] = counts.sum(axis=0)
     whole.count, whole.max_ns = int(counts.sum()), 1 << 62
-    expected = run.result.hop("end_to_end").percentiles_ns["p90"]
+    expected = read_result(path).hop("end_to_end").percentiles_ns["p90"]
     assert whole.percentiles([90.0]) == [expected]
     assert counts[:, :].sum(axis=1).tolist() == [2998, 3000, 3000, 3000]
 
@@ -95,7 +96,9 @@ def test_what_is_drawn_lies_about_what_the_run_says(path: Path) -> None:
     assert set(drawn) == {("kafka", "p50"), ("kafka", "mean"), ("relay", "p90")}
     for (hop, statistic), values in drawn.items():
         assert values.size == RESAMPLES
-        value_ns = run.value_ns(hop, statistic)
+        value_ns = Threshold(hop=hop, statistic=statistic, operator="<", limit_ns=0).read(
+            read_result(path).hops
+        )
         assert value_ns is not None
         assert values.min() < value_ns < values.max()
         assert np.median(values) == pytest.approx(value_ns, rel=0.01)
@@ -179,7 +182,7 @@ def test_short_runs_have_their_figures_without_a_bound(tmp_path: Path) -> None:
 
 
 def test_the_two_runs_do_not_draw_the_same_seconds(path: Path) -> None:
-    sides = SecondsSides(opened(path), opened(path), DEFAULT_GATES)
+    sides = SecondsSides((path, read_result(path)), (path, read_result(path)), DEFAULT_GATES)
     samples = sides.samples("end_to_end", "p50")
     assert samples is not None
     low, high = samples.ratio_interval(0.05)

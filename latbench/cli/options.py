@@ -226,8 +226,8 @@ Gates = Annotated[
     typer.Option(
         "--gate",
         metavar="HOP.STATISTIC=PERCENT",
-        help="How much worse it may get (end_to_end.p50=5%, end_to_end.p99=10%, each at least "
-        "50 µs); repeatable.",
+        help="How much worse it may get (default: p50=5%, p99=10% of end_to_end; 50 µs always "
+        "may be); repeatable.",
         rich_help_panel=VERDICT,
         show_default=False,
     ),

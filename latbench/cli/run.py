@@ -160,8 +160,8 @@ def run(
         list[str] | None,
         typer.Option(
             metavar="HOP.STATISTIC=PERCENT",
-            help="How much worse than the baseline it may be (p50=5%, p99=10%, each at least "
-            "50 µs); repeatable.",
+            help="How much worse than the baseline it may be (default: p50=5%, p99=10%; 50 µs "
+            "always may be); repeatable.",
             rich_help_panel=options.VERDICT,
             show_default=False,
         ),

@@ -246,14 +246,21 @@ def stored_notes(stored: StoredComparison) -> Iterator[str]:
         is_tested = any(each.p_value is not None for each in stored.dominances)
         source = "However the sides scatter (Brunner–Munzel): a" if is_tested else "A"
         yield f"{source} run of B is above one of A in {', '.join(told)}."
-    for each in stored.dominances:
-        if each.is_gross and each.spread_ratio is not None:
-            ratio = each.spread_ratio
-            wide, other = ("B", "A") if ratio > 1 else ("A", "B")
-            yield (
-                f"{each.subject} scatters {max(ratio, 1 / ratio):.1f} times as widely in {wide} as "
-                f"in {other}. Its interval takes both to scatter alike: rely on what is said above."
-            )
+    if gross := [spread for each in stored.dominances if (spread := _gross_spread(each))]:
+        yield (
+            f"{', '.join(gross)}: the interval takes both to scatter alike, so rely on what is "
+            "said above."
+        )
+
+
+def _gross_spread(each: Dominance) -> str:
+    """`p50 scatters 7.5 times as widely in A as in B`; "" where the sides scatter alike."""
+    ratio = each.spread_ratio
+    if not each.is_gross or ratio is None:
+        return ""
+    wide, other = ("B", "A") if ratio > 1 else ("A", "B")
+    subject = each.subject.removeprefix("end_to_end.")
+    return f"{subject} scatters {max(ratio, 1 / ratio):.1f} times as widely in {wide} as in {other}"
 
 
 def _dominance(each: Dominance) -> str:
@@ -277,7 +284,8 @@ def stored_limits(stored: StoredComparison) -> Iterator[str]:
         )
         for side, count in zip(("A", "B"), stored.interval_counts, strict=True):
             if count < MIN_INTERVALS:
-                yield f"{side} has {count} whole seconds: an interval takes {MIN_INTERVALS}."
+                seconds = "1 whole second" if count == 1 else f"{count} whole seconds"
+                yield f"{side} has {seconds}: an interval takes {MIN_INTERVALS}."
 
 
 def listed(differences: Sequence[Difference]) -> Iterator[tuple[str, str]]:
