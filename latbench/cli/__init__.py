@@ -23,6 +23,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "sweep": "Find the highest tick rate that holds a latency, and see why no higher one does.",
     "floor": "Measure what no pipeline gets under here: timer, sockets, the broker, each on its "
     "own.",
+    "export": "Write results in formats of other tools: CSV, Arrow, JSON, HdrHistogram, JUnit.",
+    "merge": "Add the histograms of several runs: percentiles of all their ticks together.",
 }
 """Each is a function and a module here of that name; the sentence is its docstring's first."""
 
