@@ -12,9 +12,9 @@ from typing import Final
 import numpy as np
 
 from latbench.clock import NS_PER_S
-from latbench.findings import is_valid
+from latbench.export.limits import doubt
 from latbench.histogram import HIGHEST_NS, Histogram, bucket_indices
-from latbench.result import HopSummary, RunResult, RunStatus
+from latbench.result import HopSummary, RunResult
 
 BOUNDS_NS: Final = (
     *(round(step * 10**power) for power in range(3, 11) for step in (1, 2.5, 5)),
@@ -72,12 +72,11 @@ def _info(result: RunResult) -> Iterator[str]:
 
 
 def _gauges(result: RunResult) -> Iterator[str]:
-    believed = is_valid(result) and result.status is not RunStatus.FAILED
     singles: list[tuple[str, str, float]] = [
         (
             "latbench_run_valid",
             "1 where the figures may be believed: the run did not fail, no finding is invalid.",
-            int(believed),
+            int(not doubt(result)),
         ),
         (
             "latbench_run_start_timestamp_seconds",

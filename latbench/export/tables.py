@@ -77,15 +77,13 @@ def _latency(batch: Any, hop: Any) -> Any:
 
 
 def _batches(path: Path, file: Any) -> Iterator[Any]:
-    batches = file.iter_batches(batch_size=BATCH_TICKS)
-    while True:
+    """Row group by row group: `iter_batches` over all of them keeps 12 bytes a tick to the end."""
+    for number in range(file.num_row_groups):
         try:
-            batch = next(batches, None)
+            group = file.read_row_group(number)
         except (OSError, pa.ArrowException) as error:
             told = " ".join(str(error).split())
             raise LatbenchError(
                 f"{path} has damaged rows: {told}", "copy it again from its source"
             ) from None
-        if batch is None:
-            return
-        yield batch
+        yield from group.to_batches(max_chunksize=BATCH_TICKS)

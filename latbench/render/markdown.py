@@ -34,7 +34,7 @@ def draw_markdown(
     sections = [
         _heading(result, findings, limits),
         _hops(result),
-        _table(("limit", ""), limits),
+        _table(("limit", "figure"), limits),
         _findings(findings, result.said),
         _list("What to change", advice),
         _folded("Scenario and ticks", [*scenario(result), *told_counts(result)]),
