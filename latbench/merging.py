@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,12 +57,14 @@ class Merged(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the broker of any was embedded."""
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True):
+@dataclasses.dataclass(frozen=True, slots=True)
+class Part:
     """A run to be merged."""
 
     file: str
     result: RunResult
-    histograms: Mapping[str, Histogram]
+    read: Callable[[], Mapping[str, Histogram]]
+    """Gives its histograms by hop: 2.4 MB, which are not kept for longer than they are added."""
 
 
 class NothingToMergeError(LatbenchError):
@@ -111,16 +114,16 @@ def _decoded(encoded: str, summary: HopSummary) -> Histogram:
     )
 
 
-def add(histograms: Sequence[Mapping[str, Histogram]]) -> dict[str, Histogram]:
+def add(parts: Sequence[Part]) -> dict[str, Histogram]:
     """The sum of histograms by hop; those of hiccups where all have one."""
     names = [hop.name for hop in HOPS]
-    if all(HICCUP in each for each in histograms):
+    if all(part.result.hiccups is not None for part in parts):
         names.append(HICCUP)
     total = {name: Histogram() for name in names}
-    for each in histograms:
+    for part in parts:
+        histograms = part.read()
         for name, histogram in total.items():
-            if name in each:
-                histogram.add(each[name])
+            histogram.add(histograms[name])
     return total
 
 
@@ -140,7 +143,7 @@ def merge_runs(parts: Sequence[Part], *, take_all: bool) -> tuple[Merged, dict[s
             else f"{parts[0].file} is no valid measurement: {reasons[parts[0].file]}",
             "latbench report FILE says why; --all takes them all the same",
         )
-    histograms = add([part.histograms for part in used])
+    histograms = add(used)
     span_ns = sum(part.result.measured_ns for part in used)
     hiccups = histograms.get(HICCUP)
     merged = Merged(
@@ -210,4 +213,8 @@ def differences(results: Sequence[RunResult]) -> Iterator[Difference]:
 
 
 def _text(value: object) -> str:
-    return "none" if value in (None, "", [], {}) else str(value)
+    if value in (None, "", [], {}):
+        return "none"
+    if isinstance(value, dict):
+        return " ".join(f"{key}={each}" for key, each in value.items())
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)

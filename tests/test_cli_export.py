@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import pytest
 
-from latbench.cli.export import SUFFIXES, Format
+from latbench.cli.export_formats import WAYS, Format
 from latbench.recording import CONSUMER
 from latbench.spool import spool_path
 from latbench.sweep_file import write_sweep
@@ -121,6 +122,40 @@ def test_a_file_that_is_there_is_replaced_only_when_asked(
     assert target.read_text().startswith("seq,")
 
 
+@pytest.mark.parametrize("command", [("export", "--format", "csv"), ("merge",)], ids=lambda c: c[0])
+def test_a_result_is_not_replaced_by_what_is_made_of_it(
+    command: tuple[str, ...], runs: Path, call_latbench: Caller, tmp_path: Path
+) -> None:
+    content = (runs / "a.parquet").read_bytes()
+    (tmp_path / "a.parquet").write_bytes(content)
+    (tmp_path / "link").symlink_to("a.parquet")
+    for target in ("a.parquet", "link"):
+        done = call_latbench(*command, "a.parquet", "--output", target, "--overwrite", cwd=tmp_path)
+        check_told(done, 2, f"{target} is a result that is read", "choose another --output")
+    assert (tmp_path / "a.parquet").read_bytes() == content
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_what_was_there_and_nothing_else(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    target = tmp_path / "run.csv"
+    target.write_text("mine")
+    code = (
+        "import os, pathlib, signal, time\n"
+        "from latbench.cli.writing import write_file\n"
+        "def write(sink):\n"
+        "    sink.write(b'half')\n"
+        f"    os.kill(os.getpid(), {int(number)})\n"
+        "    time.sleep(30)\n"
+        f"write_file(pathlib.Path({str(target)!r}), write)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, timeout=20)
+    assert done.returncode == 128 + number
+    assert target.read_text() == "mine"
+    assert list(tmp_path.iterdir()) == [target]
+
+
 def test_what_cannot_be_made_leaves_nothing_and_keeps_what_was_there(
     runs: Path, call_latbench: Caller, tmp_path: Path
 ) -> None:
@@ -156,7 +191,7 @@ def test_a_directory_gets_a_file_for_each_run(
     files = [runs / "a.parquet", runs / "b.parquet"]
     command = ("export", *files, "--format", to, "--output", tmp_path)
     assert call_latbench(*command, cwd=tmp_path).code == 0
-    names = {f"{name}.{SUFFIXES[to]}" for name in "ab"}
+    names = {f"{name}.{WAYS[to].suffix}" for name in "ab"}
     assert {path.name for path in tmp_path.iterdir()} == names
     check_told(call_latbench(*command, cwd=tmp_path), 2, "is there already", "--overwrite")
 
@@ -214,6 +249,7 @@ def test_what_is_no_run_is_told_with_what_it_is(
     [
         (["--format", "csv", "--fail-on", "p99 < 5ms"], "says nothing that fails", "p99 > 15ms"),
         (["--format", "hgrm", "--hop", "kafak"], "--hop 'kafak' is not there", "kafka"),
+        (["--format", "csv", "--hop", "kafka"], "--hop has no meaning for --format csv", "all"),
         (["--format", "xml"], "'xml' is not one of", "latbench export --help"),
         ([], "missing option '--format'", "latbench export --help"),
     ],

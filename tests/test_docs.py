@@ -14,7 +14,7 @@ import typer
 
 from latbench.broker import consumer_properties, producer_properties
 from latbench.cli import build_app
-from latbench.cli.export import Format
+from latbench.cli.export_formats import Format
 from latbench.config import RunConfig
 from latbench.errors import ExitCode
 from latbench.export.prometheus import draw_prometheus

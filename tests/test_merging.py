@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
@@ -49,8 +50,12 @@ def part_of(stamps: dict[str, Any], number: int = 0, **changes: Any) -> tuple[Pa
         run_id=f"0000000{number}", started_unix_ns=(1_764_005_400 + 10 * number) * SECOND,
     )  # fmt: skip
     result = msgspec.structs.replace(result, **changes)
-    part = Part(file=f"{number}.parquet", result=result, histograms=figures.histograms)
-    return part, figures
+    return Part(f"{number}.parquet", result, lambda: figures.histograms), figures
+
+
+def part_at(path: Path) -> Part:
+    result = read_result(path)
+    return Part(str(path), result, lambda: histograms_of(path, result))
 
 
 def split(stamps: dict[str, Any], places: Sequence[int]) -> list[dict[str, Any]]:
@@ -81,8 +86,7 @@ def test_files_merged_are_what_recording_all_in_one_gives(tmp_path: Path) -> Non
         path = write_run(tmp_path / f"{seed}.parquet", ticks=8000, seed=seed)
         stamps = make_stamps(8000, seed=seed)
         whole.record({name: column[2000:] for name, column in stamps.items()})
-        result = read_result(path)
-        parts.append(Part(file=str(path), result=result, histograms=histograms_of(path, result)))
+        parts.append(part_at(path))
     merged, _ = merge_runs(parts, take_all=False)
     for ours, theirs in zip(merged.hops, whole.summaries(18 * SECOND), strict=True):
         assert ours.mean_ns == pytest.approx(theirs.mean_ns, rel=1e-15)
@@ -91,7 +95,7 @@ def test_files_merged_are_what_recording_all_in_one_gives(tmp_path: Path) -> Non
         assert msgspec.structs.replace(ours, **exact) == msgspec.structs.replace(theirs, **exact)
     assert merged.hops[0].percentiles_ns["p99"] is not None
     assert merged.hiccups is not None
-    assert merged.hiccups.count == sum(part.histograms["hiccup"].count for part in parts)
+    assert merged.hiccups.count == sum(part.read()["hiccup"].count for part in parts)
     assert merged.differences == ()
 
 
@@ -144,7 +148,7 @@ def test_nothing_is_merged_where_no_run_can_be_believed() -> None:
 
 def test_a_run_counts_once() -> None:
     part, _ = part_of(make_stamps(10), 3)
-    again = msgspec.structs.replace(part, file="copy.parquet")
+    again = dataclasses.replace(part, file="copy.parquet")
     with pytest.raises(UsageError, match=r"3\.parquet and copy\.parquet are the same run"):
         merge_runs([part, again], take_all=True)
 
@@ -168,8 +172,7 @@ def test_what_differs_is_told_with_its_values_and_what_does_not_matter_is_not() 
 
 def test_hiccups_are_merged_only_where_all_have_them(tmp_path: Path) -> None:
     path = write_run(tmp_path / "run.parquet", ticks=3000)
-    result = read_result(path)
-    first = Part(file="a", result=result, histograms=histograms_of(path, result))
+    first = part_at(path)
     merged, _ = merge_runs([first, part_of(make_stamps(10))[0]], take_all=True)
     assert merged.hiccups is None
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from latbench.cli import COMMANDS
-from latbench.cli.export import Format
+from latbench.cli.export_formats import Format
 from latbench.thresholds import parse_limit
 from tests.test_docs import options_of
 

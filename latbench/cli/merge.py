@@ -42,10 +42,10 @@ def merge(
 ) -> int:
     """Add the histograms of several runs: percentiles of all their ticks together."""
     if output is not None:
-        choose_output(output, overwrite=overwrite)
+        choose_output(output, files, overwrite=overwrite)
     results = [(path, read_run(path, "merge")) for path in files]
     parts = [
-        Part(file=str(path), result=result, histograms=histograms_of(path, result))
+        Part(str(path), result, functools.partial(histograms_of, path, result))
         for path, result in results
     ]
     merged, histograms = merge_runs(parts, take_all=take_all)

@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from types import FrameType
+from typing import IO, Final
 
 from latbench.errors import LatbenchError, UsageError, reason
 
 Write = Callable[[IO[bytes]], None]
 """Writes all of an export into a stream."""
 
+_ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-def choose_output(path: Path, *, overwrite: bool) -> Path:
-    """`path`; raises `UsageError` for a directory, or a file that is there and may not go."""
+
+def choose_output(path: Path, inputs: Sequence[Path], *, overwrite: bool) -> None:
+    """See that a file may be made at `path`; raises `UsageError` where it may not.
+
+    That is: for a directory, for a file that is there unless it may be replaced, and for one of the
+    `inputs` even then.
+    """
     if path.is_dir():
         raise UsageError(f"{path} is a directory", "name a file in it")
-    if path.exists() and not overwrite:
+    if not path.exists():
+        return
+    if not overwrite:
         raise UsageError(f"{path} is there already", "add --overwrite, or another --output")
-    return path
+    if any(each.exists() and path.samefile(each) for each in inputs):
+        raise UsageError(f"{path} is a result that is read", "choose another --output")
 
 
 def write_file(path: Path, write: Write) -> None:
@@ -29,9 +40,10 @@ def write_file(path: Path, write: Write) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            write(file)
-        temporary.replace(path)
+        with _gone_at_a_signal(temporary):
+            with temporary.open("wb") as file:
+                write(file)
+            temporary.replace(path)
     except OSError as error:
         raise LatbenchError(
             f"can't write {path}: {reason(error)}", "make room, or choose another --output"
@@ -41,11 +53,32 @@ def write_file(path: Path, write: Write) -> None:
             temporary.unlink()
 
 
-def append_file(path: Path, text: str, variable: str) -> None:
+@contextlib.contextmanager
+def _gone_at_a_signal(temporary: Path) -> Iterator[None]:
+    """A signal that ends this process removes the file first; one that is ignored stays so."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        del frame
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        os._exit(128 + number)
+
+    before = {number: signal.getsignal(number) for number in _ENDING}
+    taken = {number: old for number, old in before.items() if old is not signal.SIG_IGN}
+    for number in taken:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, old in taken.items():
+            signal.signal(number, old)
+
+
+def append_file(path: Path, content: bytes, variable: str) -> None:
     """Add to the end of a file that the environment variable `variable` names."""
     try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(text)
+        with path.open("ab") as file:
+            file.write(content)
     except OSError as error:
         raise LatbenchError(
             f"can't write {path}: {reason(error)}", f"unset {variable}, or give --output"
