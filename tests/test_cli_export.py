@@ -9,13 +9,16 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import msgspec
 import pyarrow as pa
 import pyarrow.ipc
+import pyarrow.parquet as pq
 import pytest
 
 from latbench.cli.export_formats import WAYS, Format
 from latbench.recording import CONSUMER
 from latbench.spool import spool_path
+from latbench.store import HISTOGRAMS_KEY, METADATA_KEY
 from latbench.sweep_file import write_sweep
 from tests.cli import Caller, Finished, run_latbench
 from tests.rows import fill_spool, make_rows, make_stamps
@@ -313,6 +316,22 @@ def test_a_run_in_which_nothing_arrived_can_be_exported(
     done = call_latbench("export", "empty.parquet", "--format", to, cwd=runs)
     assert done.code == 0
     assert done.stdout
+
+
+@pytest.mark.parametrize("to", ["hlog", "hgrm", "prometheus"])
+def test_a_damaged_histogram_is_told_in_one_line(
+    to: str, runs: Path, call_latbench: Caller, tmp_path: Path
+) -> None:
+    table = pq.read_table(runs / "a.parquet")
+    kept = pq.read_metadata(runs / "a.parquet").metadata
+    histograms = msgspec.json.decode(kept[HISTOGRAMS_KEY])
+    metadata = {
+        METADATA_KEY: kept[METADATA_KEY],
+        HISTOGRAMS_KEY: msgspec.json.encode(histograms | {"kafka": histograms["kafka"][:60]}),
+    }
+    pq.write_table(table.replace_schema_metadata(metadata), tmp_path / "bad.parquet")
+    done = call_latbench("export", "bad.parquet", "--format", to, cwd=tmp_path)
+    check_told(done, 1, "bad.parquet has a damaged histogram of kafka", "run it again")
 
 
 # --- on GitHub

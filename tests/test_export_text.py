@@ -99,8 +99,7 @@ def families(result: RunResult, figures: HopFigures) -> dict[str, Metric]:
     hiccups = Histogram()
     hiccups.record(np.array([60_000, 70_000], dtype=np.int64))
     result = msgspec.structs.replace(result, hiccups=summarise("hiccup", hiccups, NS_PER_S))
-    encoded = {name: each.encode() for name, each in figures.histograms.items()}
-    text = draw_prometheus(result, {**encoded, "hiccup": hiccups.encode()})
+    text = draw_prometheus(result, {**figures.histograms, "hiccup": hiccups})
     assert text.endswith("\n")
     return {each.name: each for each in text_fd_to_metric_families(io.StringIO(text))}
 

@@ -38,7 +38,12 @@ def export(
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE…", help="Result files.", show_default=False)
     ],
-    to: Annotated[Format, typer.Option("--format", help="What to write.", show_default=False)],
+    to: Annotated[
+        Format,
+        typer.Option(
+            "--format", metavar="FORMAT", help=f"{', '.join(Format)}.", show_default=False
+        ),
+    ],
     output: Annotated[
         Path | None,
         typer.Option(

@@ -20,7 +20,6 @@ from latbench.export.summary import draw_json
 from latbench.merging import histograms_of
 from latbench.render.markdown import draw_markdown
 from latbench.result import RunResult
-from latbench.store import read_histograms
 
 
 class Format(enum.StrEnum):
@@ -93,7 +92,7 @@ def _draw_hgrm(source: Source) -> str:
 
 
 def _draw_prometheus(source: Source) -> str:
-    return draw_prometheus(source.result, read_histograms(source.path))
+    return draw_prometheus(source.result, histograms_of(source.path, source.result))
 
 
 def _write_markdown(sources: Sequence[Source], sink: IO[bytes]) -> None:

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from latbench.clock import NS_PER_S
+from latbench.export.hlog import HICCUP
 from latbench.export.limits import doubt
 from latbench.histogram import HIGHEST_NS, Histogram, bucket_indices
 from latbench.result import HopSummary, RunResult
@@ -35,8 +36,8 @@ _COUNTS: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
-def draw_prometheus(result: RunResult, encoded: Mapping[str, str]) -> str:
-    """The exposition; `encoded` are the histograms in the result file, by hop."""
+def draw_prometheus(result: RunResult, histograms: Mapping[str, Histogram]) -> str:
+    """The exposition; `histograms` are those of the result, by hop, and `hiccup`."""
     lines = [
         *_info(result),
         *_gauges(result),
@@ -44,14 +45,14 @@ def draw_prometheus(result: RunResult, encoded: Mapping[str, str]) -> str:
         *_histogram_family(
             "latbench_hop_latency_seconds",
             "Latency of each hop over the measured ticks.",
-            [(f'hop="{hop.hop}"', hop, encoded.get(hop.hop)) for hop in result.hops],
+            [(f'hop="{hop.hop}"', histograms.get(hop.hop)) for hop in result.hops],
         ),
     ]
     if result.hiccups is not None:
         lines += _histogram_family(
             "latbench_hiccup_seconds",
             "How late timers woke, in all processes of the run.",
-            [("", result.hiccups, encoded.get("hiccup"))],
+            [("", histograms.get(HICCUP))],
         )
     return "\n".join(lines) + "\n"
 
@@ -116,22 +117,22 @@ def _percentiles(hops: Iterable[HopSummary]) -> Iterator[str]:
 
 
 def _histogram_family(
-    name: str, told: str, members: Iterable[tuple[str, HopSummary, str | None]]
+    name: str, told: str, members: Iterable[tuple[str, Histogram | None]]
 ) -> Iterator[str]:
     yield from _head(name, told, "histogram")
-    for label, summary, encoded in members:
-        if encoded is None:
+    for label, histogram in members:
+        if histogram is None:
             continue
-        cumulated = np.cumsum(Histogram.decode_counts(encoded))
+        cumulated = np.cumsum(histogram.counts)
         # to the histogram's 0.1 %: a counter counts whole for the bound that it begins below
         at = bucket_indices(np.minimum(np.array(BOUNDS_NS, dtype=np.int64), HIGHEST_NS))
         lead = f"{label}," if label else ""
         for bound_ns, count in zip(BOUNDS_NS, cumulated[at].tolist(), strict=True):
             yield f'{name}_bucket{{{lead}le="{_number(bound_ns / NS_PER_S)}"}} {count}'
-        yield f'{name}_bucket{{{lead}le="+Inf"}} {summary.count}'
+        yield f'{name}_bucket{{{lead}le="+Inf"}} {histogram.count}'
         labels = f"{{{label}}}" if label else ""
-        yield f"{name}_sum{labels} {_number(summary.mean_ns * summary.count / NS_PER_S)}"
-        yield f"{name}_count{labels} {summary.count}"
+        yield f"{name}_sum{labels} {_number(histogram.sum_ns / NS_PER_S)}"
+        yield f"{name}_count{labels} {histogram.count}"
 
 
 def _head(name: str, told: str, kind: str) -> tuple[str, str]:
