@@ -49,29 +49,6 @@ class Checks(msgspec.Struct, frozen=True, kw_only=True):
     strict: bool = False
 
 
-class LimitResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of one limit."""
-
-    limit: Threshold
-    value_ns: float | None
-    """None: too few ticks tell it."""
-    measured: int
-    """Ticks measured."""
-
-    @property
-    def holds(self) -> bool | None:
-        """None: not known."""
-        return None if self.value_ns is None else self.limit.allows(self.value_ns)
-
-
-def check_limits(limits: Sequence[Threshold], result: RunResult) -> tuple[LimitResult, ...]:
-    """Every limit against a result."""
-    return tuple(
-        LimitResult(limit=each, value_ns=each.read(result.hops), measured=result.counts.measured)
-        for each in limits
-    )
-
-
 def prepare(
     config: RunConfig,
     *,

@@ -26,6 +26,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "compare": "Compare stored results: did it get worse, by how much, and in which hop.",
     "floor": "Measure what no pipeline gets under here: timer, sockets, the broker, each on its "
     "own.",
+    "export": "Write results in formats of other tools: CSV, Arrow, JSON, HdrHistogram, JUnit.",
+    "merge": "Add the histograms of several runs: percentiles of all their ticks together.",
 }
 """Each is a function and a module here of that name; the sentence is its docstring's first."""
 
@@ -96,7 +98,8 @@ def run_cli(crew: Crew | None = None) -> None:
         _complain(error.message, error.hint)
         code = error.exit_code
     except typer.TyperException as error:
-        message = error.format_message().strip().rstrip(".")
+        # that of a missing choice has a line for each
+        message = " ".join(error.format_message().split()).rstrip(".")
         if message:  # none where the help has been printed instead
             asked = [word for word in sys.argv[1:2] if word in COMMANDS]
             hint = " ".join(["latbench", *asked, "--help"])

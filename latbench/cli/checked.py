@@ -11,11 +11,11 @@ import typer
 from latbench.cli import comparison_output
 from latbench.comparing import StoredComparison
 from latbench.errors import ExitCode
+from latbench.export.limits import BROKEN, HELD, UNKNOWN, Judged, judge
 from latbench.findings import is_valid
 from latbench.result import RunResult, RunStatus
-from latbench.run_checks import FAIL_ON, Checks, LimitResult, check_limits
+from latbench.run_checks import Checks
 from latbench.stored_sides import Side
-from latbench.units import format_count, format_latency
 
 
 class Checked:
@@ -23,11 +23,11 @@ class Checked:
 
     def __init__(self, checks: Checks, result: RunResult, path: Path) -> None:
         self._checks = checks
-        self._limits: tuple[LimitResult, ...] = ()
+        self._limits: tuple[Judged, ...] = ()
         self._compared: tuple[StoredComparison, Side, Side] | None = None
         self._counts = result.status is RunStatus.COMPLETE and is_valid(result)
         if self._counts:
-            self._limits = check_limits(checks.limits, result)
+            self._limits = judge(result.hops, checks.limits)
             if checks.baseline is not None:
                 self._compared = checks.baseline.compare(result, path)
 
@@ -36,7 +36,7 @@ class Checked:
         told: dict[str, Any] = {}
         if self._limits:
             told["fail_on"] = [
-                {**msgspec.to_builtins(each), "holds": each.holds} for each in self._limits
+                {**msgspec.to_builtins(each), "verdict": each.verdict} for each in self._limits
             ]
         if self._compared is not None:
             told["comparison"] = comparison_output.as_builtins(*self._compared)
@@ -48,34 +48,20 @@ class Checked:
             typer.echo()
             comparison_output.show(*self._compared, "Against the baseline")
         for each in self._limits:
-            comparison_output.tell(_worded(each))
+            comparison_output.tell(f"{'held' if each.verdict == HELD else 'error'}: {each}")
         if not self._counts:
             comparison_output.tell("not checked: the run is not whole, or not a valid measurement")
 
     def exit_code(self) -> int:
         """3 for what is broken or got worse, 4 for what can't be told, else 0."""
         codes = [ExitCode.OK]
-        if any(each.holds is False for each in self._limits):
+        verdicts = {each.verdict for each in self._limits}
+        if BROKEN in verdicts:
             codes.append(ExitCode.REGRESSION)
-        if any(each.holds is None for each in self._limits):
+        if UNKNOWN in verdicts:
             codes.append(ExitCode.INVALID)
         if self._compared is not None:
             comparison = self._compared[0].comparison
             code = comparison_output.exit_code(comparison, strict=self._checks.strict)
             codes.append(ExitCode(code))
         return ExitCode.REGRESSION if ExitCode.REGRESSION in codes else max(codes)
-
-
-def _worded(each: LimitResult) -> str:
-    limit, value_ns = each.limit, each.value_ns
-    if value_ns is None:
-        return (
-            f"error: {limit.subject} is not known: it takes {format_count(limit.ticks_needed)} "
-            f"ticks, {format_count(each.measured)} were measured"
-        )
-    value = format_latency(value_ns)
-    if value == format_latency(limit.limit_ns):
-        value = f"{value_ns:,.0f} ns"
-    what = f"{limit.subject} is {value}; {FAIL_ON} allows {limit.operator} "
-    told = f"{what}{format_latency(limit.limit_ns)}"
-    return f"held: {told}" if each.holds else f"error: {told}"

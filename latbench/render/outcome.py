@@ -15,21 +15,30 @@ _RANGES_SHOWN: Final = 8
 
 def draw_outcome(result: RunResult, width: int, ink: Ink, *, measured: bool) -> list[Line]:
     """Spread, counts, and whatever should not have happened."""
-    counts = result.counts
     lines: list[Line] = []
     if measured:
         lines += fields([("spread", _spread(result.hop("end_to_end")))], width, ink)
-    lines += fields([("ticks", _ticks(counts))], width, ink)
+    for label, text, style in _told(result):
+        lines += fields([(label, text)], width, ink, style=style)
+    return lines
+
+
+def told_counts(result: RunResult) -> Iterable[tuple[str, str]]:
+    """Where the ticks went and what went amiss, as (label, text) each."""
+    return ((label, text) for label, text, _ in _told(result))
+
+
+def _told(result: RunResult) -> Iterable[tuple[str, str, str]]:
+    """The same with the style of each."""
+    counts = result.counts
+    yield "ticks", _ticks(counts), ""
     is_grave = bool(counts.lost or counts.ring_overruns)
     if amiss := ", ".join(_amiss(counts)):
-        style = "bold red" if is_grave else "yellow"
-        lines += fields([("amiss", amiss)], width, ink, style=style)
+        yield "amiss", amiss, "bold red" if is_grave else "yellow"
     if lost := _lost(result):
-        lines += fields([("lost seq", lost)], width, ink, style="red")
+        yield "lost seq", lost, "red"
     if strange := ", ".join(_strange(result.hops)):
-        told = f"latencies counted apart, in no figure above: {strange}"
-        lines += fields([("amiss", told)], width, ink, style="yellow")
-    return lines
+        yield "amiss", f"latencies counted apart, in no figure above: {strange}", "yellow"
 
 
 def _spread(end_to_end: HopSummary) -> str:

@@ -132,27 +132,32 @@ class Report(Drawn):
         return [[("Findings", "bold")], *lines] if lines else []
 
     def _origin(self) -> Iterable[tuple[str, str]]:
-        environment = self._result.environment
-        machine = (
-            environment.cpu_model,
-            f"{environment.cpus} CPU{'s' if environment.cpus != 1 else ''}",
-            format_memory(environment.memory_bytes) if environment.memory_bytes else "",
-            f"governor {environment.governor}" if environment.governor else "",
-            f"kernel {environment.kernel}",
-            f"host {environment.hostname}" if environment.hostname else "",
-        )
-        revision = environment.git_revision
-        software = (
-            f"latbench {self._result.latbench}",
-            f"Python {environment.python}",
-            *(f"{name} {version}" for name, version in environment.libraries.items()),
-            f"git {revision.removesuffix('+')}" if revision else "",
-            "uncommitted changes" if revision.endswith("+") else "",
-        )
-        yield "machine", ", ".join(filter(None, machine))
-        yield "software", ", ".join(filter(None, software))
+        yield from told_origin(self._result)
         if self._path is not None:
             yield "file", os.fspath(self._path)
+
+
+def told_origin(result: RunResult) -> Iterable[tuple[str, str]]:
+    """Machine and software, as (label, text) each."""
+    environment = result.environment
+    machine = (
+        environment.cpu_model,
+        f"{environment.cpus} CPU{'s' if environment.cpus != 1 else ''}",
+        format_memory(environment.memory_bytes) if environment.memory_bytes else "",
+        f"governor {environment.governor}" if environment.governor else "",
+        f"kernel {environment.kernel}",
+        f"host {environment.hostname}" if environment.hostname else "",
+    )
+    revision = environment.git_revision
+    software = (
+        f"latbench {result.latbench}",
+        f"Python {environment.python}",
+        *(f"{name} {version}" for name, version in environment.libraries.items()),
+        f"git {revision.removesuffix('+')}" if revision else "",
+        "uncommitted changes" if revision.endswith("+") else "",
+    )
+    yield "machine", ", ".join(filter(None, machine))
+    yield "software", ", ".join(filter(None, software))
 
 
 def _broken(result: RunResult) -> str:
