@@ -82,7 +82,8 @@ def test_the_interval_has_just_the_shifts_that_are_not_rejected(
         if is_kept and not low < shift < high:
             continue
         assert np.unique(values).size == values.size
-        assert (rank_sum.p_value(base, new, shift) > alpha) is is_kept
+        # a p of just alpha is not kept, whatever the last bit of a sum of fractions says
+        assert (rank_sum.p_value(base, new, shift) > alpha * (1 + 1e-9)) is is_kept
 
 
 @given(DISTINCT)
