@@ -82,9 +82,7 @@ def noisy_result(
     scale = {hop.hop: factor * math.exp(chooser.normal(0, spread)) for hop in base}
     by_ns = {part: us * NS_PER_US for part, us in (by_us or {}).items()}
     tail = make_tail()
-    means = {
-        part: mean * scale[part] + by_ns.get(part, 0.0) for part, mean in tail.mean_ns.items()
-    }
+    means = {part: mean * scale[part] + by_ns.get(part, 0.0) for part, mean in tail.mean_ns.items()}
     given = {
         "hops": delayed(base, by_ns, scale),
         "tail": msgspec.structs.replace(tail, mean_ns=means),

@@ -100,7 +100,7 @@ def test_what_is_no_gate_is_told(text: str, complaint: str, hint: str) -> None:
 
 
 def test_another_option_is_named_in_its_errors() -> None:
-    with pytest.raises(UsageError, match="^--fail-on 'p99' is not") as told:
+    with pytest.raises(UsageError, match=r"^--fail-on 'p99' is not") as told:
         parse_gate("p99", "--fail-on")
     assert told.value.hint == "write --fail-on end_to_end.p99=10%"
 

@@ -1,4 +1,4 @@
-"""The signed-rank test against scipy, its interval against the test, the estimate against a loop."""
+"""Signed ranks: the test against scipy, its interval against the test, the estimate by a loop."""
 
 from __future__ import annotations
 
