@@ -228,7 +228,8 @@ class _Session:
         self._watcher = watcher
         self._make = make
         self._keep = keep
-        self._order = order_of_pairs(plan.seed)
+        # each phase begins with a whole block
+        self._orders = {phase: order_of_pairs(plan.seed) for phase in Phase}
         self._started_unix_ns = time.time_ns()
         self._started_ns = monotonic_ns()
         self._noise: dict[str, float] = {}
@@ -254,7 +255,7 @@ class _Session:
                 return
 
     def _pair(self, phase: Phase, number: int) -> None:
-        for side in next(self._order):
+        for side in next(self._orders[phase]):
             self._run(phase, number, side)
 
     def _run(self, phase: Phase, pair: int, side: Side) -> None:

@@ -133,9 +133,10 @@ def make_session(plan: AbPlan | None = None, *, seed: int = 1, **of_b: Any) -> A
     plan = plan or make_plan()
     base, new = noisy_pairs(seed, plan.pairs + 1, **of_b)
     runs: list[AbRun] = []
-    for index, order in zip(range(plan.pairs + 1), order_of_pairs(plan.seed), strict=False):
+    orders = order_of_pairs(plan.seed), order_of_pairs(plan.seed)
+    for index in range(plan.pairs + 1):
         phase = Phase.MEASURED if index else Phase.DISCARDED
-        for side in order:
+        for side in next(orders[index > 0]):
             result = (base if side is Side.A else new)[index]
             runs.append(make_run(result, len(runs) + 1, max(index, 1), side, phase))
     return conclude(
