@@ -296,7 +296,7 @@ class _Session:
                 failure=failure,
                 started_unix_ns=self._started_unix_ns,
                 elapsed_ns=monotonic_ns() - self._started_ns,
-                plan=self._plan,
+                plan=self._plan.without_secrets(),
                 runs=tuple(self.runs),
                 noise=self._noise,
                 comparison=None,
