@@ -238,9 +238,11 @@ class _Session:
     def go(self) -> None:
         """Pair after pair, until it is decided or there are no more."""
         self._pair(Phase.DISCARDED, 1)
-        if self._plan.calibrate and not self._is_spoilt():
+        if self._plan.calibrate:
             for number in range(1, self._plan.pairs + 1):
                 self._pair(Phase.CALIBRATION, number)
+                if self._is_spoilt():
+                    break
             self._noise = noise_of(self.result(AbStatus.COMPLETE))
         measured = 0
         for look in self._plan.looks:
@@ -280,12 +282,10 @@ class _Session:
         self._watcher.end(run)
 
     def _is_spoilt(self) -> bool:
-        """Whether a run can't be compared: nothing that follows could mend the session."""
-        return any(
-            unfit(run.result, "", "") is not None
-            for run in self.runs
-            if run.phase is not Phase.DISCARDED
-        )
+        """Whether runs can't be compared: nothing that follows could mend the session."""
+        counted = [run for run in self.runs if run.phase is not Phase.DISCARDED]
+        a, b = ([run.result for run in counted if run.side is side] for side in Side)
+        return bool(mismatches(a, b)) or any(unfit(each, "", "") is not None for each in (*a, *b))
 
     def result(self, status: AbStatus, *, failure: str = "") -> AbResult:
         """All that is known by now."""
@@ -310,25 +310,26 @@ def conclude(result: AbResult) -> AbResult:
 
 
 def compare(result: AbResult) -> Comparison | None:
-    """What a session's runs say by now; None before there is a pair.
+    """What a session's runs say by now; None before there is a pair, or a run that spoils it.
 
     Each look at them has its share of the errors that are allowed, so that two looks have no more
     than one would (Bonferroni). Whatever ended the session, only whole pairs count.
     """
     plan = result.plan
-    sides = result.results(Side.A), result.results(Side.B)
-    if not sides[0]:
-        return None
-    base, new = sides
+    base, new = result.results(Side.A), result.results(Side.B)
     bad = tuple(
         told
         for run in result.runs
         if run.phase is not Phase.DISCARDED
         if (told := unfit(run.result, f"run {run.number}", _side_of(run))) is not None
     )
+    unlike = mismatches(
+        *(result.results(side, Phase.CALIBRATION) + result.results(side) for side in Side)
+    )
+    if not base and not bad and not unlike:
+        return None
     paired = Sides(base, new, Pairs)
     gates = decide(plan.gates, paired, ALPHA / len(plan.looks), result.noise)
-    unlike = mismatches(base, new)
     return Comparison(
         verdict=Verdict.INCOMPARABLE if bad or unlike else overall(gates),
         base_runs=len(base),

@@ -128,7 +128,7 @@ class AbResult(msgspec.Struct, frozen=True, kw_only=True):
     noise: dict[str, float] = {}
     """By a gate's subject: the largest share that A may differ from A by, by the calibration."""
     comparison: Comparison | None
-    """None where no pair was measured."""
+    """None where no pair was measured, and no run was seen that spoils it."""
 
     def results(self, side: Side, phase: Phase = Phase.MEASURED) -> tuple[RunResult, ...]:
         """A side's runs of whole pairs, in the order of pairs."""

@@ -159,7 +159,9 @@ def words_without_secrets(words: Iterable[str]) -> tuple[str, ...]:
     """
     shown = []
     for word in words:
-        option, joined, assignment = word.partition("=") if word.startswith("--") else ("", "", word)
+        option, joined, assignment = (
+            word.partition("=") if word.startswith("--") else ("", "", word)
+        )
         key, equals, _ = assignment.partition("=")
         secret = equals and is_secret(key.lower())
         shown.append(f"{option}{joined}{key}=[secret]" if secret else word)

@@ -90,7 +90,9 @@ def is_b(variant: Variant) -> bool:
     return variant == make_plan().b
 
 
-def at(number: int, action: Callable[[], dict[str, Any]], otherwise: Script | None = None) -> Script:
+def at(
+    number: int, action: Callable[[], dict[str, Any]], otherwise: Script | None = None
+) -> Script:
     """Something else happens in one run."""
 
     def script(count: int, variant: Variant) -> dict[str, Any]:
@@ -183,7 +185,9 @@ def test_a_slower_side_is_a_regression_and_the_options_are_told(tmp_path: Path) 
     def script(number: int, variant: Variant) -> dict[str, Any]:
         if not is_b(variant):
             return {}
-        config = msgspec.structs.replace(noisy_result(np.random.default_rng(1)).config, linger_ms=5.0)
+        config = msgspec.structs.replace(
+            noisy_result(np.random.default_rng(1)).config, linger_ms=5.0
+        )
         return {"by_us": {"kafka": 400.0}, "config": config}
 
     outcome = Rig(script).conduct(tmp_path)
@@ -262,9 +266,7 @@ def test_a_calibration_runs_a_alone_and_comes_before(tmp_path: Path) -> None:
 
 def test_what_a_differs_from_a_by_is_allowed_of_b(tmp_path: Path) -> None:
     plan = make_plan("p50=1%", calibrate=True, pairs=12, most_pairs=12)
-    base = [
-        msgspec.structs.replace(gate, floor_ns=0) for gate in plan.gates
-    ]
+    base = [msgspec.structs.replace(gate, floor_ns=0) for gate in plan.gates]
     plan = msgspec.structs.replace(plan, gates=tuple(base))
     outcome = Rig(spread=0.1).conduct(tmp_path, plan)
     (gate,) = compared(outcome).gates
@@ -286,6 +288,14 @@ def test_a_calibration_that_can_not_be_believed_ends_it_at_once(tmp_path: Path) 
     assert (found.base_runs, found.new_runs) == (0, 0)
     assert [(unfit.run, unfit.side) for unfit in found.unfit] == [("run 4", "A")]
     assert rig.looks == [(Verdict.INCOMPARABLE, 0)]
+
+
+def test_a_machine_that_changes_in_the_calibration_ends_it_at_once(tmp_path: Path) -> None:
+    rig = Rig(at(6, lambda: {"environment": make_environment(governor="powersave")}))
+    outcome = rig.conduct(tmp_path, make_plan(calibrate=True))
+    assert rig.looks == [(Verdict.INCOMPARABLE, 0)]
+    (found,) = compared(outcome).mismatches
+    assert "powersave" in found.base + found.new
 
 
 # --- endings
@@ -454,5 +464,3 @@ def test_a_session_that_is_made_up_is_like_a_real_one(tmp_path: Path) -> None:
     assert [(r.number, r.pair, r.side, r.phase) for r in made.runs] == [
         (r.number, r.pair, r.side, r.phase) for r in real.runs
     ]
-
-

@@ -90,12 +90,13 @@ class AbProgress:
         told = {
             Verdict.PASS: "decided, no gate is broken",
             Verdict.REGRESSION: "decided, B is worse",
-            Verdict.INCOMPARABLE: "a run's figures can't be compared: it ends here",
+            Verdict.INCOMPARABLE: "the figures can't be compared, so it ends here",
             Verdict.INCONCLUSIVE: f"not decided, up to {self._plan.looks[-1]} pairs follow"
             if pairs < self._plan.looks[-1]
             else "not decided",
         }[comparison.verdict]
-        self._print(f"After {pairs} pairs: {told}.")
+        counted = "1 pair" if pairs == 1 else f"{pairs} pairs"
+        self._print(f"After {counted}: {told}.")
 
     def close(self) -> None:
         """Leave the terminal to the report."""
