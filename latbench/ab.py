@@ -10,6 +10,7 @@ import contextlib
 import functools
 import math
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -34,7 +35,7 @@ from latbench.ab_result import (
 )
 from latbench.clock import monotonic_ns
 from latbench.comparison import Comparison, Verdict, overall
-from latbench.config import KEPT, RunConfig
+from latbench.config import KEPT, RunConfig, words_without_secrets
 from latbench.deciding import ALPHA, Pairs, Sides, blame, changes, decide
 from latbench.endings import Endings
 from latbench.errors import ExitCode, LatbenchError, UsageError
@@ -183,9 +184,9 @@ class Runner:
         if signum:
             raise Interrupted(signum)
         if process.returncode not in _KEEPS_FILE or not output.exists():
-            raise self._failure(words, process.returncode)
+            raise self._failure((*command, "run"), process.returncode)
 
-    def _failure(self, words: list[str], code: int) -> LatbenchError:
+    def _failure(self, words: tuple[str, ...], code: int) -> LatbenchError:
         lines = self._log_path.read_text(errors="replace").splitlines()
         told = [line for line in lines if line.strip()]
         errors = [line.removeprefix("error: ") for line in told if line.startswith("error: ")]
@@ -194,7 +195,7 @@ class Runner:
             return LatbenchError(errors[-1], hints[-1] if hints else "")
         ended = f"exit code {code}" if code >= 0 else f"signal {-code}"
         tail = "; ".join(told[-_LOG_LINES:]) or "it said nothing"
-        return LatbenchError(f"{' '.join(words[:3])} … ended with {ended}", tail)
+        return LatbenchError(f"{shlex.join(words_without_secrets(words))} ended with {ended}", tail)
 
 
 def conduct(
