@@ -33,7 +33,10 @@ _DECISION: Final = "Decision"
 DEFAULTS: Final = (("tick_rate", "4000"), ("duration", "3s"), ("warmup", "1s"))
 """Of the runs, where nothing else is said: 12,000 ticks each, and 10 pairs in under two minutes."""
 
-_OWN: Final = ("--output", "--overwrite", "--json", "--live", "--no-live", "--name", "--floor")
+_OWN: Final = (
+    *("--output", "--overwrite", "--json", "--live", "--no-live", "--name", "--floor"),
+    *("--help", "-h"),
+)
 """Options of `run` that a session sees to itself."""
 
 _MOST_ALLOWED: Final = 200
@@ -163,7 +166,8 @@ def ab(
     All other options are those of `latbench run`, for both sides.
     """
     variants = _variant(a, a_cmd, "--a"), _variant(b, b_cmd, "--b")
-    if variants[0] == variants[1] and context.get_parameter_source("b") is None:
+    source = context.get_parameter_source("b")
+    if variants[0] == variants[1] and (source is None or source.name == "DEFAULT"):
         raise UsageError("A and B are the same", "write --b '--linger 5', or --b-cmd")
     first = configuration.parse_whole(pairs, "--pairs", 1, _MOST_ALLOWED)
     plan = AbPlan(
@@ -199,20 +203,24 @@ def ab(
 
 
 def _variant(text: str, command: str, option: str) -> Variant:
-    try:
-        words, program = tuple(shlex.split(text)), tuple(shlex.split(command))
-    except ValueError as error:
-        told = str(error)[:1].lower() + str(error)[1:]
-        raise UsageError(
-            f"{option} {text or command!r} can't be split into words: {told}",
-            f"write {option} '--linger 5'",
-        ) from None
+    words = _split(text, option, "'--linger 5'")
+    program = _split(command, f"{option}-cmd", "/old/bin/latbench")
     if program and shutil.which(program[0]) is None:
         raise UsageError(
             f"{option}-cmd {program[0]!r} is no command that can be run",
             "name a latbench that is there, such as /old/bin/latbench",
         )
     return Variant(command=program, options=words)
+
+
+def _split(text: str, option: str, example: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        told = str(error)[:1].lower() + str(error)[1:]
+        raise UsageError(
+            f"{option} {text!r} can't be split into words: {told}", f"write {option} {example}"
+        ) from None
 
 
 def _with_defaults(plan: AbPlan) -> tuple[AbPlan, Asked]:
