@@ -38,7 +38,7 @@ from latbench.comparison import Comparison, Verdict, overall
 from latbench.config import KEPT, RunConfig, words_without_secrets
 from latbench.deciding import ALPHA, Pairs, Sides, blame, changes, decide
 from latbench.endings import Endings
-from latbench.errors import ExitCode, LatbenchError, UsageError
+from latbench.errors import ExitCode, LatbenchError, UsageError, reason
 from latbench.kept_broker import keep_broker
 from latbench.likeness import differences, mismatches, unfit
 from latbench.probing import await_stage, check_stage
@@ -108,7 +108,8 @@ def session(
 ) -> AbOutcome:
     """Make the runs; `embedded`: they share an embedded broker, kept for the session.
 
-    Each run's result file lies in `directory` while it is needed; with `keep` it stays there.
+    With `keep` each run's result file stays in `directory`; else they lie beside it, in one of the
+    session's own, while they are needed: what is in `directory` from before stays untouched.
     A signal or a failure ends the session, and what was measured by then is in the result. Raises
     `LatbenchError` or `Interrupted` where that is nothing. No process is left running.
     """
@@ -116,11 +117,14 @@ def session(
         endings = stack.enter_context(Endings())
         logs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="latbench-ab-")))
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            (directory if keep else directory.parent).mkdir(parents=True, exist_ok=True)
+            if not keep:
+                made = tempfile.mkdtemp(prefix=f"{directory.name}-", dir=directory.parent)
+                stack.callback(shutil.rmtree, made, ignore_errors=True)
+                directory = Path(made)
         except OSError as error:
-            raise LatbenchError(f"can't write {directory}: {error}", "choose --output") from None
-        if not keep:
-            stack.callback(shutil.rmtree, directory, ignore_errors=True)
+            told = reason(error)
+            raise LatbenchError(f"can't write {directory}: {told}", "choose --output") from None
         extra: tuple[str, ...] = ()
         if embedded:
             extra = ("--broker", KEPT + stack.enter_context(_broker(logs, endings)))

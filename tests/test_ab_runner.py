@@ -193,9 +193,24 @@ def test_a_signal_in_the_first_run_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("keep", [False, True])
+def test_runs_that_were_kept_before_stay_where_they_are(keep: bool, tmp_path: Path) -> None:
+    kept = tmp_path / "s.runs" / "003-measured-1-a.parquet"
+    kept.parent.mkdir()
+    kept.write_text("rows")
+    broken = Variant(command=("false",), options=())
+    with pytest.raises(LatbenchError, match="false run ended with exit code 1"):
+        session(make_plan(a=broken, b=broken), kept.parent, Silent(), embedded=False, keep=keep)
+    assert kept.read_text() == "rows"
+    assert list(tmp_path.iterdir()) == [kept.parent]
+    assert list(kept.parent.iterdir()) == [kept]
+
+
 def test_a_directory_that_can_not_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(LatbenchError, match="can't write") as told:
+    with pytest.raises(
+        LatbenchError, match=r"can't write \S+: (not a directory|file exists)$"
+    ) as told:
         session(make_plan(), tmp_path / "file" / "s.runs", Silent(), embedded=False)
     assert told.value.hint == "choose --output"
 
