@@ -201,7 +201,9 @@ def test_a_file_of_options_does_too(made: Sessions, call: Call) -> None:
 
 
 def test_a_replay_has_a_rate_of_its_own(made: Sessions, call: Call) -> None:
-    (call.directory / "ticks.csv").write_text("timestamp,symbol\n1,A\n")
+    rows = [f"{second},A,1,1,1,1,1,1" for second in range(1, 9)]
+    head = "timestamp,symbol,price,volume,bid,ask,bid_size,ask_size"
+    (call.directory / "ticks.csv").write_text("\n".join([head, *rows, ""]))
     run = call(*B, "--source", "ticks.csv")
     assert run.code == 0, run.talk
     assert "--tick-rate" not in given(made.plan)
@@ -265,6 +267,16 @@ FOR_BOTH = "give such options for both sides, after `latbench ab`"
         (("--b", "--no-such 1"), "no such option: --no-such", "latbench ab --help"),
         ((*B, "word"), "got unexpected extra argument(s) (word)", "latbench ab --help"),
         (("--b", "--linger x"), "--linger 'x' is not a number of milliseconds", "write --linger 1"),
+        (
+            ("--b", "--producer no.such=1"),
+            "no producer property is called 'no.such'",
+            "librdkafka's CONFIGURATION.md lists them",
+        ),
+        (
+            (*B, "--source", "missing.ws"),
+            "missing.ws is not there",
+            "give --source a file of recorded ticks",
+        ),
         (
             (*B, "--tick-rate", "1000"),
             "end_to_end.p99 takes 10,000 ticks a run to be known, there are 3,000",

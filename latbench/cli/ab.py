@@ -17,6 +17,8 @@ from latbench import ab as sessions
 from latbench import config as configuration
 from latbench.ab_file import write_ab
 from latbench.ab_result import MOST_PAIRS, PAIRS, AbPlan, AbStatus, Variant
+from latbench.assignment import assign
+from latbench.broker import check_options
 from latbench.cli import ab_output, options, results, verdicts
 from latbench.cli.asked import Asked, read_run_options
 from latbench.comparison import Verdict
@@ -260,6 +262,9 @@ def _check_load(gates: Sequence[Gate], asked: Sequence[Asked]) -> None:
             )
     for config in configs:
         check_ticks(gates, config)
+        check_options(config)
+    for config in configs[:1]:  # the source is the same
+        assign(config, Path())
 
 
 def _exit_code(outcome: sessions.AbOutcome, *, strict: bool) -> int:
