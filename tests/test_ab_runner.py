@@ -242,5 +242,5 @@ def test_a_kept_broker_works_until_the_block_ends_however_that_is(
 def test_a_broker_that_has_died_is_told_of(tmp_path: Path) -> None:
     with keep_broker(tmp_path) as process:
         process.kill()
-        with pytest.raises(LatbenchError, match=r"broker died \(killed by SIGKILL\)"):
+        with pytest.raises(LatbenchError, match=r"^the embedded broker died \(killed by SIGKILL"):
             await_stage(process, lambda: process.ready, lambda: None)
