@@ -10,6 +10,7 @@ import contextlib
 import functools
 import math
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -34,10 +35,10 @@ from latbench.ab_result import (
 )
 from latbench.clock import monotonic_ns
 from latbench.comparison import Comparison, Verdict, overall
-from latbench.config import KEPT, RunConfig
+from latbench.config import KEPT, RunConfig, words_without_secrets
 from latbench.deciding import ALPHA, Pairs, Sides, blame, changes, decide
 from latbench.endings import Endings
-from latbench.errors import ExitCode, LatbenchError, UsageError
+from latbench.errors import ExitCode, LatbenchError, UsageError, reason
 from latbench.kept_broker import keep_broker
 from latbench.likeness import differences, mismatches, unfit
 from latbench.probing import await_stage, check_stage
@@ -107,7 +108,8 @@ def session(
 ) -> AbOutcome:
     """Make the runs; `embedded`: they share an embedded broker, kept for the session.
 
-    Each run's result file lies in `directory` while it is needed; with `keep` it stays there.
+    With `keep` each run's result file stays in `directory`; else they lie beside it, in one of the
+    session's own, while they are needed: what is in `directory` from before stays untouched.
     A signal or a failure ends the session, and what was measured by then is in the result. Raises
     `LatbenchError` or `Interrupted` where that is nothing. No process is left running.
     """
@@ -115,11 +117,14 @@ def session(
         endings = stack.enter_context(Endings())
         logs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="latbench-ab-")))
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            (directory if keep else directory.parent).mkdir(parents=True, exist_ok=True)
+            if not keep:
+                made = tempfile.mkdtemp(prefix=f"{directory.name}-", dir=directory.parent)
+                stack.callback(shutil.rmtree, made, ignore_errors=True)
+                directory = Path(made)
         except OSError as error:
-            raise LatbenchError(f"can't write {directory}: {error}", "choose --output") from None
-        if not keep:
-            stack.callback(shutil.rmtree, directory, ignore_errors=True)
+            told = reason(error)
+            raise LatbenchError(f"can't write {directory}: {told}", "choose --output") from None
         extra: tuple[str, ...] = ()
         if embedded:
             extra = ("--broker", KEPT + stack.enter_context(_broker(logs, endings)))
@@ -183,9 +188,9 @@ class Runner:
         if signum:
             raise Interrupted(signum)
         if process.returncode not in _KEEPS_FILE or not output.exists():
-            raise self._failure(words, process.returncode)
+            raise self._failure((*command, "run"), process.returncode)
 
-    def _failure(self, words: list[str], code: int) -> LatbenchError:
+    def _failure(self, words: tuple[str, ...], code: int) -> LatbenchError:
         lines = self._log_path.read_text(errors="replace").splitlines()
         told = [line for line in lines if line.strip()]
         errors = [line.removeprefix("error: ") for line in told if line.startswith("error: ")]
@@ -194,7 +199,7 @@ class Runner:
             return LatbenchError(errors[-1], hints[-1] if hints else "")
         ended = f"exit code {code}" if code >= 0 else f"signal {-code}"
         tail = "; ".join(told[-_LOG_LINES:]) or "it said nothing"
-        return LatbenchError(f"{' '.join(words[:3])} … ended with {ended}", tail)
+        return LatbenchError(f"{shlex.join(words_without_secrets(words))} ended with {ended}", tail)
 
 
 def conduct(
@@ -228,7 +233,8 @@ class _Session:
         self._watcher = watcher
         self._make = make
         self._keep = keep
-        self._order = order_of_pairs(plan.seed)
+        # each phase begins with a whole block
+        self._orders = {phase: order_of_pairs(plan.seed) for phase in Phase}
         self._started_unix_ns = time.time_ns()
         self._started_ns = monotonic_ns()
         self._noise: dict[str, float] = {}
@@ -237,9 +243,11 @@ class _Session:
     def go(self) -> None:
         """Pair after pair, until it is decided or there are no more."""
         self._pair(Phase.DISCARDED, 1)
-        if self._plan.calibrate and not self._is_spoilt():
+        if self._plan.calibrate:
             for number in range(1, self._plan.pairs + 1):
                 self._pair(Phase.CALIBRATION, number)
+                if self._is_spoilt():
+                    break
             self._noise = noise_of(self.result(AbStatus.COMPLETE))
         measured = 0
         for look in self._plan.looks:
@@ -254,7 +262,7 @@ class _Session:
                 return
 
     def _pair(self, phase: Phase, number: int) -> None:
-        for side in next(self._order):
+        for side in next(self._orders[phase]):
             self._run(phase, number, side)
 
     def _run(self, phase: Phase, pair: int, side: Side) -> None:
@@ -279,12 +287,10 @@ class _Session:
         self._watcher.end(run)
 
     def _is_spoilt(self) -> bool:
-        """Whether a run can't be compared: nothing that follows could mend the session."""
-        return any(
-            unfit(run.result, "", "") is not None
-            for run in self.runs
-            if run.phase is not Phase.DISCARDED
-        )
+        """Whether runs can't be compared: nothing that follows could mend the session."""
+        counted = [run for run in self.runs if run.phase is not Phase.DISCARDED]
+        a, b = ([run.result for run in counted if run.side is side] for side in Side)
+        return bool(mismatches(a, b)) or any(unfit(each, "", "") is not None for each in (*a, *b))
 
     def result(self, status: AbStatus, *, failure: str = "") -> AbResult:
         """All that is known by now."""
@@ -295,7 +301,7 @@ class _Session:
                 failure=failure,
                 started_unix_ns=self._started_unix_ns,
                 elapsed_ns=monotonic_ns() - self._started_ns,
-                plan=self._plan,
+                plan=self._plan.without_secrets(),
                 runs=tuple(self.runs),
                 noise=self._noise,
                 comparison=None,
@@ -309,25 +315,26 @@ def conclude(result: AbResult) -> AbResult:
 
 
 def compare(result: AbResult) -> Comparison | None:
-    """What a session's runs say by now; None before there is a pair.
+    """What a session's runs say by now; None before there is a pair, or a run that spoils it.
 
     Each look at them has its share of the errors that are allowed, so that two looks have no more
     than one would (Bonferroni). Whatever ended the session, only whole pairs count.
     """
     plan = result.plan
-    sides = result.results(Side.A), result.results(Side.B)
-    if not sides[0]:
-        return None
-    base, new = sides
+    base, new = result.results(Side.A), result.results(Side.B)
     bad = tuple(
         told
         for run in result.runs
         if run.phase is not Phase.DISCARDED
         if (told := unfit(run.result, f"run {run.number}", _side_of(run))) is not None
     )
+    unlike = mismatches(
+        *(result.results(side, Phase.CALIBRATION) + result.results(side) for side in Side)
+    )
+    if not base and not bad and not unlike:
+        return None
     paired = Sides(base, new, Pairs)
     gates = decide(plan.gates, paired, ALPHA / len(plan.looks), result.noise)
-    unlike = mismatches(base, new)
     return Comparison(
         verdict=Verdict.INCOMPARABLE if bad or unlike else overall(gates),
         base_runs=len(base),

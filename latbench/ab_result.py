@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from latbench.comparison import Comparison
+from latbench.config import words_without_secrets
 from latbench.gates import Gate
 from latbench.result import RunResult
 
@@ -48,6 +49,13 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     options: tuple[str, ...]
     """Of `latbench run`, for this side alone."""
 
+    def without_secrets(self) -> Variant:
+        """The same with passwords and keys blotted out: what may be stored and shown."""
+        return Variant(
+            command=words_without_secrets(self.command),
+            options=words_without_secrets(self.options),
+        )
+
 
 class AbPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What is compared, how often, and by what."""
@@ -68,6 +76,15 @@ class AbPlan(msgspec.Struct, frozen=True, kw_only=True):
     def looks(self) -> tuple[int, ...]:
         """After how many pairs it is decided."""
         return tuple(dict.fromkeys((self.pairs, self.most_pairs)))
+
+    def without_secrets(self) -> AbPlan:
+        """The same with passwords and keys blotted out: what may be stored and shown."""
+        return msgspec.structs.replace(
+            self,
+            a=self.a.without_secrets(),
+            b=self.b.without_secrets(),
+            common=words_without_secrets(self.common),
+        )
 
 
 class AbRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,7 +128,7 @@ class AbResult(msgspec.Struct, frozen=True, kw_only=True):
     noise: dict[str, float] = {}
     """By a gate's subject: the largest share that A may differ from A by, by the calibration."""
     comparison: Comparison | None
-    """None where no pair was measured."""
+    """None where no pair was measured, and no run was seen that spoils it."""
 
     def results(self, side: Side, phase: Phase = Phase.MEASURED) -> tuple[RunResult, ...]:
         """A side's runs of whole pairs, in the order of pairs."""

@@ -55,8 +55,11 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
         ).ticks_needed
 
     def allowed(self, base_ns: float) -> float:
-        """The share that a statistic of `base_ns` may grow by: the margin, or the floor's."""
-        return max(self.margin, self.floor_ns / base_ns if base_ns > 0 else math.inf)
+        """The share that a statistic of `base_ns` may grow by: the margin, or the floor's.
+
+        0 counts as 1: a clock tells no less, and JSON has no infinity.
+        """
+        return max(self.margin, self.floor_ns / max(base_ns, 1.0))
 
     def __str__(self) -> str:
         return f"{self.subject} +{self.margin * 100:g} %"

@@ -15,7 +15,7 @@ from latbench.comparison import Difference, Unfit
 from latbench.config import RunConfig
 from latbench.findings import Severity, describe, severity
 from latbench.result import RunResult, RunStatus
-from latbench.units import format_duration
+from latbench.units import format_duration, format_latency
 
 _LOAD: Final = (
     "tick_rate_hz",
@@ -73,10 +73,19 @@ def load(config: RunConfig) -> Mapping[str, str]:
     if not config.is_replay:  # of a replay None is its whole length
         config = msgspec.structs.replace(config, duration_ns=config.bounded_duration_ns)
     return {
-        name: _text(name, getattr(config, name))
+        name: _load_text(config, name)
         for name in _LOAD
         if not (config.is_replay and name in _REPLAY_IGNORES)
     }
+
+
+def _load_text(config: RunConfig, name: str) -> str:
+    if name == "duration_ns" and config.duration_ns is None:
+        ends = config.is_replay and not config.loop
+        return "all of it" if ends else format_duration(config.bounded_duration_ns)
+    if name == "speed" and config.as_fast_as_possible:
+        return "max"
+    return _text(name, getattr(config, name))
 
 
 def load_differences(base: RunConfig, new: RunConfig) -> tuple[Difference, ...]:
@@ -97,6 +106,8 @@ def setting(result: RunResult) -> Mapping[str, str]:
 
 
 def _text(name: str, value: object) -> str:
+    if name == "coalesce_ns" and isinstance(value, int):
+        return format_latency(value)  # half a millisecond is no whole thousandth of a second
     if name.endswith("_ns") and isinstance(value, int):
         return format_duration(value)
     if isinstance(value, Mapping):

@@ -140,7 +140,7 @@ def test_settings_may_differ_and_are_told() -> None:
 
 def test_a_duration_that_is_the_default_is_the_same_as_the_same_one_given() -> None:
     assert load(RunConfig()) == load(RunConfig(duration_ns=60 * 10**9))
-    assert load(RunConfig(source="f.csv"))["duration_ns"] == "default"
+    assert load(RunConfig(source="f.csv"))["duration_ns"] == "all of it"
     assert mismatches((make_run(1),), (make_run(2),)) == ()
 
 

@@ -17,6 +17,8 @@ from latbench import ab as sessions
 from latbench import config as configuration
 from latbench.ab_file import write_ab
 from latbench.ab_result import MOST_PAIRS, PAIRS, AbPlan, AbStatus, Variant
+from latbench.assignment import assign
+from latbench.broker import check_options
 from latbench.cli import ab_output, comparison_output, options, results
 from latbench.cli.asked import Asked, read_run_options
 from latbench.errors import ExitCode, UsageError
@@ -33,7 +35,7 @@ DEFAULTS: Final = (("tick_rate", "4000"), ("duration", "3s"), ("warmup", "1s"))
 
 _OWN: Final = (
     *("--output", "--overwrite", "--json", "--live", "--no-live", "--name", "--floor"),
-    *("--fail-on", "--baseline", "--max-regression"),
+    *("--fail-on", "--baseline", "--max-regression", "--help", "-h"),
 )
 """Options of `run` that a session sees to itself."""
 
@@ -156,7 +158,8 @@ def ab(
     All other options are those of `latbench run`, for both sides.
     """
     variants = _variant(a, a_cmd, "--a"), _variant(b, b_cmd, "--b")
-    if variants[0] == variants[1] and context.get_parameter_source("b") is None:
+    source = context.get_parameter_source("b")
+    if variants[0] == variants[1] and (source is None or source.name == "DEFAULT"):
         raise UsageError("A and B are the same", "write --b '--linger 5', or --b-cmd")
     first = configuration.parse_whole(pairs, "--pairs", 1, _MOST_ALLOWED)
     plan = AbPlan(
@@ -192,20 +195,24 @@ def ab(
 
 
 def _variant(text: str, command: str, option: str) -> Variant:
-    try:
-        words, program = tuple(shlex.split(text)), tuple(shlex.split(command))
-    except ValueError as error:
-        told = str(error)[:1].lower() + str(error)[1:]
-        raise UsageError(
-            f"{option} {text or command!r} can't be split into words: {told}",
-            f"write {option} '--linger 5'",
-        ) from None
+    words = _split(text, option, "'--linger 5'")
+    program = _split(command, f"{option}-cmd", "/old/bin/latbench")
     if program and shutil.which(program[0]) is None:
         raise UsageError(
             f"{option}-cmd {program[0]!r} is no command that can be run",
             "name a latbench that is there, such as /old/bin/latbench",
         )
     return Variant(command=program, options=words)
+
+
+def _split(text: str, option: str, example: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        told = str(error)[:1].lower() + str(error)[1:]
+        raise UsageError(
+            f"{option} {text!r} can't be split into words: {told}", f"write {option} {example}"
+        ) from None
 
 
 def _with_defaults(plan: AbPlan) -> tuple[AbPlan, Asked]:
@@ -245,6 +252,9 @@ def _check_load(gates: Sequence[Gate], asked: Sequence[Asked]) -> None:
             )
     for config in configs:
         check_ticks(gates, config)
+        check_options(config)
+    for config in configs[:1]:  # the source is the same
+        assign(config, Path())
 
 
 def _exit_code(outcome: sessions.AbOutcome, *, strict: bool) -> int:
@@ -256,6 +266,4 @@ def _exit_code(outcome: sessions.AbOutcome, *, strict: bool) -> int:
         if outcome.hint:
             typer.echo(f"hint: {outcome.hint}", err=True)
         return ExitCode.FAILURE
-    if result.comparison is None:
-        return ExitCode.OK
     return comparison_output.exit_code(result.comparison, strict=strict)

@@ -71,12 +71,12 @@ def as_builtins(stored: StoredComparison, base: Side, new: Side) -> dict[str, An
     return told
 
 
-def exit_code(comparison: Comparison, *, strict: bool, hint: str = "") -> int:
+def exit_code(comparison: Comparison | None, *, strict: bool, hint: str = "") -> int:
     """0, 3 for a regression; without a verdict a line on stderr, and 4 if `strict`.
 
-    `hint`: what to do where different things were measured.
+    None: nothing could be compared. `hint`: what to do where different things were measured.
     """
-    verdict = comparison.verdict
+    verdict = Verdict.INCONCLUSIVE if comparison is None else comparison.verdict
     if verdict is Verdict.REGRESSION:
         return ExitCode.REGRESSION
     if verdict in _UNDECIDED:
@@ -84,7 +84,8 @@ def exit_code(comparison: Comparison, *, strict: bool, hint: str = "") -> int:
         tell(
             f"error: {told} (--strict)" if strict else f"warning: {told}; --strict makes it exit 4"
         )
-        if comparison.mismatches and verdict is Verdict.INCOMPARABLE and hint:
+        is_unlike = comparison is not None and bool(comparison.mismatches)
+        if is_unlike and verdict is Verdict.INCOMPARABLE and hint:
             tell(f"hint: {hint}")
         return ExitCode.INVALID if strict else ExitCode.OK
     return ExitCode.OK

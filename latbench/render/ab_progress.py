@@ -43,15 +43,15 @@ class AbProgress:
         self._runs = 0
 
     def start(self, run_ns: int) -> None:
-        """Say what will be done, and how long it may take; `run_ns`: what a run takes."""
+        """Say what will be done, and how long it may take; `run_ns`: what a run takes, if known."""
         plan = self._plan
         warming = 1 + plan.pairs * plan.calibrate
         least, most = (
             format_duration(round(2 * (warming + pairs) * run_ns / NS_PER_S) * NS_PER_S)
             for pairs in (plan.looks[0], plan.looks[-1])
         )
-        told = f"about {least}" if least == most else f"about {least}, {most} if it is close"
-        self._print(f"Pairs of runs, A and B in turn: {told}.")
+        told = f": about {least}" if least == most else f": about {least}, {most} if it is close"
+        self._print(f"Pairs of runs, A and B in turn{told if run_ns else ''}.")
         self._print("Ctrl-C ends it early and reports what was measured by then.")
         groups = "".join(
             f"  {self._name(gate):^{2 * _VALUE_WIDTH + _CHANGE_WIDTH + 2}}"
@@ -90,12 +90,13 @@ class AbProgress:
         told = {
             Verdict.PASS: "decided, no gate is broken",
             Verdict.REGRESSION: "decided, B is worse",
-            Verdict.INCOMPARABLE: "a run's figures can't be compared: it ends here",
+            Verdict.INCOMPARABLE: "the figures can't be compared, so it ends here",
             Verdict.INCONCLUSIVE: f"not decided, up to {self._plan.looks[-1]} pairs follow"
             if pairs < self._plan.looks[-1]
             else "not decided",
         }[comparison.verdict]
-        self._print(f"After {pairs} pairs: {told}.")
+        counted = "1 pair" if pairs == 1 else f"{pairs} pairs"
+        self._print(f"After {counted}: {told}.")
 
     def close(self) -> None:
         """Leave the terminal to the report."""
