@@ -26,7 +26,8 @@ from latbench.units import format_latency, parse_duration_ns
 EXAMPLE: Final = "end_to_end.p99 < 5ms"
 
 _PERCENTS: Final[Mapping[str, float]] = {f"p{percent:g}": percent for percent in PERCENTILES}
-STATISTICS: Final = (*_PERCENTS, "mean", "max")
+PERCENTILE_NAMES: Final = tuple(_PERCENTS)
+STATISTICS: Final = (*PERCENTILE_NAMES, "mean", "max")
 
 _OPERATORS: Final[Mapping[str, Callable[[float, float], bool]]] = {
     "<": operator.lt,

@@ -21,6 +21,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "report": "Print a run's report from its file alone.",
     "selftest": "Prove on this machine that what is measured is true: known delays, hop by hop.",
     "sweep": "Find the highest tick rate that holds a latency, and see why no higher one does.",
+    "history": "Show results over time and git revision, and where they changed.",
     "floor": "Measure what no pipeline gets under here: timer, sockets, the broker, each on its "
     "own.",
 }
