@@ -75,7 +75,10 @@ def find_change_points(
     the series and with the square of the window.
     """
     values = np.asarray(series, dtype=np.float64)
-    return _strengthened(_weak_points(values, window, max_p), values, max_p, min_shift)
+    weak = _placed(_weak_points(values, window, max_p), values, window)
+    points = _strengthened(weak, values, max_p, min_shift)
+    placed = _placed([point.index for point in points], values, window)
+    return _strengthened(placed, values, max_p, min_shift)
 
 
 def segments(points: Sequence[int], length: int) -> Iterator[tuple[int, int]]:
@@ -167,6 +170,23 @@ def _bisect(values: Values, max_p: float) -> list[int]:
     return found
 
 
+def _placed(indices: Sequence[int], values: Values, reach: int) -> list[int]:
+    """Each point where the `reach` values on both sides of it, up to its neighbours, differ most.
+
+    A window that ended a few values after a change had to split before it: `MIN_SEGMENT`.
+    """
+    placed: list[int] = []
+    ends = [*indices, len(values)][1:]
+    for index, after in zip(indices, ends, strict=True):
+        start = max(placed[-1] if placed else 0, index - reach)
+        end = min(after, index + reach)
+        taus = np.arange(start + MIN_SEGMENT, end - MIN_SEGMENT + 1) - start
+        sums = distance_sums(values[start:end])
+        scaled = scaled_energy(sums, 0, taus, np.array([end - start]))
+        placed.append(start + int(taus[int(np.argmax(scaled))]) if len(taus) else index)
+    return placed
+
+
 def distance_sums(values: Values) -> Values:
     """At [a, b] the sum of |xᵢ − xⱼ| over i < a, j < b: any block of distances in four look-ups."""
     sums = np.zeros((len(values) + 1, len(values) + 1))
@@ -217,6 +237,8 @@ def _strengthened(
     Each that goes leaves a longer segment to those beside it.
     """
     left = list(indices)
+    if not left:
+        return []
     # once, in the finest segments: a change that is no longer split at would look like correlation
     inflation = variance_inflation(values, left)
     while left:

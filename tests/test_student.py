@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
-from latbench.student import two_sided_quantile
+from latbench.student import two_sided_probability, two_sided_quantile
 
 PROBABILITIES = st.floats(1e-9, 0.999)
 
@@ -57,3 +58,28 @@ def test_samples_exceed_it_as_often_as_it_says(degrees: int) -> None:
 def test_what_has_no_quantile_is_refused(probability: float, degrees: int) -> None:
     with pytest.raises(ValueError, match=f"probability {probability}, degrees {degrees}"):
         two_sided_quantile(probability, degrees)
+
+
+@given(st.floats(-40, 40), st.floats(0.5, 2000))
+def test_the_probability_is_scipys(t: float, degrees: float) -> None:
+    wanted = 2 * stats.t.sf(abs(t), degrees)
+    assert two_sided_probability(t, degrees) == pytest.approx(wanted, rel=1e-9, abs=1e-300)
+
+
+@given(PROBABILITIES, st.integers(1, 200))
+def test_a_quantile_is_exceeded_with_its_probability(probability: float, degrees: int) -> None:
+    t = two_sided_quantile(probability, degrees)
+    assert two_sided_probability(t, degrees) == pytest.approx(probability, rel=1e-5)
+    assert two_sided_probability(-t, degrees) == two_sided_probability(t, degrees)
+
+
+def test_the_probability_ends_at_0_and_1() -> None:
+    assert two_sided_probability(0.0, 7) == 1.0
+    assert two_sided_probability(math.inf, 7) == 0.0
+    assert two_sided_probability(1e-9, 5000) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("t", "degrees"), [(1.0, 0.0), (1.0, -2.0), (math.nan, 5.0)])
+def test_what_has_no_probability_is_refused(t: float, degrees: float) -> None:
+    with pytest.raises(ValueError, match=f"t {t}, degrees {degrees}"):
+        two_sided_probability(t, degrees)

@@ -196,28 +196,33 @@ class HistoryReport(Drawn):
         columns = [
             Column("#", [[(begun.get(place, ""), "yellow")] for place in range(len(runs))]),
             text_column("started (UTC)", [when(run.started_unix_ns) for run in runs]),
-            text_column("revision", [ink.text(run.git_revision) for run in runs], worth=6),
+            text_column("revision", [ink.text(run.git_revision) for run in runs], worth=9),
         ]
-        for subject, known in values.items():
+        for number, (subject, known) in enumerate(values.items()):
             cells = [
                 latency_spans(known.get(place), LATENCY_WIDTH, "dim" if run.unused else "", ink)
                 for place, run in enumerate(runs)
             ]
-            columns.append(Column(subject.removeprefix("end_to_end."), cells, worth=5))
+            name = subject.removeprefix("end_to_end.")
+            columns.append(Column(name, cells, worth=max(8 - number, 2)))
         why = [ink.text(reason(run, whole=True)) for run in runs]
         if any(why):
-            columns.append(text_column("not used", [_short(text) for text in why], "red"))
+            room = min(max(width - _BESIDE_REASON, _LEAST_REASON), _MOST_REASON)
+            columns.append(text_column("not used", [_short(text, room) for text in why], "red"))
         names = [ink.text(run.file) for run in runs]
         columns.append(text_column("file", names, "dim", worth=1))
         return [[("Runs", "bold")], *draw_grid(columns, width, ink)]
 
 
 _MOST_LISTED: Final = 12
-_MOST_REASON: Final = 36
+_BESIDE_REASON: Final = 53
+"""Cells of the other columns, with two percentiles and no file."""
+_LEAST_REASON: Final = 16
+_MOST_REASON: Final = 48
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= _MOST_REASON else f"{text[: _MOST_REASON - 3]}..."
+def _short(text: str, room: int) -> str:
+    return text if len(text) <= room else f"{text[: room - 3]}..."
 
 
 def _answers(drawn: Sequence[tuple[str, Trend | None]], width: int, ink: Ink) -> list[Line]:
