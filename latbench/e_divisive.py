@@ -76,9 +76,13 @@ def find_change_points(
     """
     values = np.asarray(series, dtype=np.float64)
     weak = _placed(_weak_points(values, window, max_p), values, window)
-    points = _strengthened(weak, values, max_p, min_shift)
+    if not weak:
+        return []
+    # once, in the finest segments: a change that is no longer split at passes for persistence
+    inflation = variance_inflation(values, weak)
+    points = _strengthened(weak, values, inflation, max_p, min_shift)
     placed = _placed([point.index for point in points], values, window)
-    return _strengthened(placed, values, max_p, min_shift)
+    return _strengthened(placed, values, inflation, max_p, min_shift)
 
 
 def segments(points: Sequence[int], length: int) -> Iterator[tuple[int, int]]:
@@ -110,21 +114,29 @@ def variance_inflation(values: Values, points: Sequence[int]) -> float:
     """By how much the variance of a segment's mean exceeds that of independent values; 1 or more.
 
     (1 + ρ) / (1 − ρ) for noise whose neighbours correlate by ρ (M. S. Bartlett, "Some aspects of
-    the time-correlation problem", J. R. Stat. Soc. 98, 1935). ρ is estimated within all segments
-    together, and corrected for the bias that each segment's own mean gives it (F. H. C. Marriott
-    and J. A. Pope, "Bias in the estimation of autocorrelations", Biometrika 41, 1954).
+    the time-correlation problem", J. R. Stat. Soc. 98, 1935). ρ is estimated in all segments
+    together, each without the straight line that fits it best: a drift is no noise. The bias that
+    the lines give it, (2 + 4ρ)/n for n values each, is made good (as F. H. C. Marriott and
+    J. A. Pope do for a mean, "Bias in the estimation of autocorrelations", Biometrika 41, 1954).
     """
     products = squares = 0.0
     for start, end in segments(points, len(values)):
-        residuals = values[start:end] - values[start:end].mean()
+        residuals = _without_line(values[start:end])
         products += float(residuals[1:] @ residuals[:-1])
         squares += float(residuals @ residuals)
     if not squares:
         return 1.0
     correlation = products / squares
-    correlation += (len(points) + 1) * (1 + 3 * correlation) / len(values)
+    correlation += (len(points) + 1) * (2 + 4 * correlation) / len(values)
     correlation = min(max(correlation, 0.0), _MOST_CORRELATION)
     return (1 + correlation) / (1 - correlation)
+
+
+def _without_line(values: Values) -> Values:
+    """What a straight line through them (least squares) does not explain."""
+    at = np.arange(len(values)) - (len(values) - 1) / 2
+    centred = values - values.mean()
+    return centred - at * float(at @ centred) / float(at @ at)
 
 
 # --- where to split -------------------------------------------------------------------------------
@@ -230,17 +242,13 @@ def scaled_energy(sums: Values, start: int, taus: Any, kappas: Any) -> Values:
 
 
 def _strengthened(
-    indices: Sequence[int], values: Values, max_p: float, min_shift: float
+    indices: Sequence[int], values: Values, inflation: float, max_p: float, min_shift: float
 ) -> list[ChangePoint]:
     """Without the weakest, one by one, until all that are left hold.
 
     Each that goes leaves a longer segment to those beside it.
     """
     left = list(indices)
-    if not left:
-        return []
-    # once, in the finest segments: a change that is no longer split at would look like correlation
-    inflation = variance_inflation(values, left)
     while left:
         points = _judged(left, values, inflation)
         weakest = max(points, key=lambda point: (point.p_value, -abs(point.shift)))
