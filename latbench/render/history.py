@@ -188,16 +188,18 @@ class HistoryReport(Drawn):
                 **dict(zip(trend.runs, trend.values_ns, strict=True)),
                 **dict(zip(trend.unused_runs, trend.unused_values_ns, strict=True)),
             }
-            for trend in scenario.trends
-            if (trend.hop, trend.percentile) in self._subjects
+            for hop, percentile in self._subjects
+            if (trend := scenario.trend(hop, percentile)) is not None
         }
         begun = {event.run: str(n) for n, event in enumerate(scenario.events, start=1)}
         runs = scenario.runs
         columns = [
             Column("#", [[(begun.get(place, ""), "yellow")] for place in range(len(runs))]),
             text_column("started (UTC)", [when(run.started_unix_ns) for run in runs]),
-            text_column("revision", [ink.text(run.git_revision) for run in runs], worth=9),
         ]
+        if any(run.git_revision for run in runs):
+            names = [ink.text(run.git_revision) for run in runs]
+            columns.append(text_column("revision", names, worth=9))
         for number, (subject, known) in enumerate(values.items()):
             cells = [
                 latency_spans(known.get(place), LATENCY_WIDTH, "dim" if run.unused else "", ink)
@@ -231,7 +233,7 @@ def _answers(drawn: Sequence[tuple[str, Trend | None]], width: int, ink: Ink) ->
     lines: list[Line] = []
     for subject, trend in drawn:
         style = _LATEST_STYLES[trend.latest] if trend is not None else "yellow"
-        told = latest(trend, subject)
+        told = latest(trend)
         if width < gutter + 30:
             lines += paragraph(f"{subject}: {told}", width, ink, style=style)
         else:

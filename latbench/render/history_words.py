@@ -124,10 +124,10 @@ def told_apart(keys: Sequence[SeriesKey]) -> list[str]:
 # --- trends ---------------------------------------------------------------------------------------
 
 
-def latest(trend: Trend | None, subject: str) -> str:
+def latest(trend: Trend | None) -> str:
     """How the newest runs stand to those before, in a line."""
     if trend is None or not trend.runs:
-        return f"{subject} is known of no run: too few ticks, or no run that is used"
+        return "known of no run that is used: it takes more ticks a run, or better runs"
     count = len(trend.runs)
     if trend.latest is Latest.TOO_FEW_RUNS:
         are = "is" if count == 1 else "are"

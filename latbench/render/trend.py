@@ -26,6 +26,8 @@ _OUTER: Final = 0.02
 """Of the values at either end may lie off the chart, so that one slow run does not flatten all."""
 _LEAST_SPAN: Final = 1.2
 """From the bottom to the top: noise of 1 % is not to look like a mountain."""
+_ROUNDING: Final = 1e-9
+"""Of an end of the scale, which was a logarithm in between."""
 _DOT, _LEVEL, _UNUSED, _ABOVE, _BELOW, _BAR = (
     ("•", "."), ("━", "="), ("×", "x"), ("↑", "^"), ("↓", "v"), ("┊", ":"),
 )  # fmt: skip
@@ -69,6 +71,7 @@ class _Canvas:
         last = min(self.columns - 1, _CELLS_A_RUN * gaps)
         self.places = [round(place * last / max(gaps, 1)) for place in range(gaps + 1)]
         """The column of each run."""
+        self._is_roomy = last >= 2 * gaps
         self.scale = _scale(trend)
         self.cells: Cells = [[(" ", "")] * self.columns for _ in range(HEIGHT)]
 
@@ -87,16 +90,19 @@ class _Canvas:
                 row[column] = line
 
     def put_runs(self) -> None:
-        """A dot a run where no level is drawn; over it, the runs that are not used."""
+        """A dot a run, on a level only with room between; over them those that are not used."""
         for place, value_ns in zip(self._trend.runs, self._trend.values_ns, strict=True):
             mark = (_DOT[self._glyph], "")
-            if value_ns > self.scale.high:
+            if _is_above(value_ns, self.scale):
                 mark = (_ABOVE[self._glyph], "bold")
-            elif value_ns < self.scale.low:
+            elif _is_below(value_ns, self.scale):
                 mark = (_BELOW[self._glyph], "bold")
             row = self.cells[self._row(value_ns)]
-            if row[self.places[place]][0] != _LEVEL[self._glyph]:
+            under, level_style = row[self.places[place]]
+            if under != _LEVEL[self._glyph]:
                 row[self.places[place]] = mark
+            elif self._is_roomy:
+                row[self.places[place]] = (mark[0], level_style)
         known = dict(zip(self._trend.unused_runs, self._trend.unused_values_ns, strict=True))
         for place, run in enumerate(self._runs):
             if run.unused is not None:  # at the bottom where it has no figures
@@ -117,7 +123,9 @@ def draw_legend(scenario: Scenario, shown: Sequence[Trend], width: int, ink: Ink
     if any(run.unused is not None for run in scenario.runs):
         marks.append((_UNUSED[glyph], "red", "not used"))
     scales = [(_scale(trend), trend.values_ns) for trend in shown]
-    if any(max(values) > scale.high or min(values) < scale.low for scale, values in scales):
+    if any(
+        _is_above(max(values), scale) or _is_below(min(values), scale) for scale, values in scales
+    ):
         marks.append((_ABOVE[glyph] + _BELOW[glyph], "bold", "off the chart"))
     margin = (" " * (_LABEL + 2), "")
     lines: list[Line] = [[margin]]
@@ -138,6 +146,14 @@ def _scale(trend: Trend) -> Scale:
     low, high = max(low - margin, values.min()), min(high + margin, values.max())
     missing = max(math.log(_LEAST_SPAN) - (high - low), 0) / 2
     return Scale(math.exp(low - missing), math.exp(high + missing))
+
+
+def _is_above(value_ns: float, scale: Scale) -> bool:
+    return value_ns > scale.high * (1 + _ROUNDING)
+
+
+def _is_below(value_ns: float, scale: Scale) -> bool:
+    return value_ns < scale.low * (1 - _ROUNDING)
 
 
 def _level_style(trend: Trend, number: int) -> str:
