@@ -136,7 +136,8 @@ def _without_line(values: Values) -> Values:
     """What a straight line through them (least squares) does not explain."""
     at = np.arange(len(values)) - (len(values) - 1) / 2
     centred = values - values.mean()
-    return centred - at * float(at @ centred) / float(at @ at)
+    residuals: Values = centred - at * float(at @ centred) / float(at @ at)
+    return residuals
 
 
 # --- where to split -------------------------------------------------------------------------------

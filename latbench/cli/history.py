@@ -42,14 +42,12 @@ def history(
         list[str] | None,
         typer.Option(
             metavar="HOP",
-            help="Draw this hop's trend, or hiccup's; repeatable. [default: end_to_end]",
+            help="Draw this hop's trend, or hiccup's (end_to_end); repeatable.",
         ),
     ] = None,
     percentile: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="pN", help="Draw this percentile's trend; repeatable. [default: p50, p99]"
-        ),
+        typer.Option(metavar="pN", help="Draw this percentile's trend (p50 and p99); repeatable."),
     ] = None,
     scenario: Annotated[
         str,
