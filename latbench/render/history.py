@@ -115,14 +115,23 @@ class HistoryReport(Drawn):
         ]
         trends = [trend for _, trend in drawn if trend is not None and trend.runs]
         numbers = {
-            change.run: number
+            (change.subject, change.run): number
             for number, event in enumerate(scenario.events, start=1)
             for change in event.changes
         }
         return [
             self._title(scenario, width, ink),
             _answers(drawn, width, ink),
-            *(_chart(trend, scenario, numbers, width, ink) for trend in trends),
+            *(
+                _chart(
+                    trend,
+                    scenario,
+                    [numbers[each.subject, each.run] for each in trend.changes],
+                    width,
+                    ink,
+                )
+                for trend in trends
+            ),
             draw_legend(scenario, trends, width, ink) if trends else [],
             self._events(scenario, width, ink),
             _left_out(scenario, width, ink),
@@ -242,7 +251,7 @@ def _answers(drawn: Sequence[tuple[str, Trend | None]], width: int, ink: Ink) ->
 
 
 def _chart(
-    trend: Trend, scenario: Scenario, numbers: dict[int, int], width: int, ink: Ink
+    trend: Trend, scenario: Scenario, numbers: Sequence[int], width: int, ink: Ink
 ) -> list[Line]:
     return [[(trend.subject, "bold")], *draw_trend(trend, scenario, numbers, width, ink)]
 

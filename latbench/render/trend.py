@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -36,9 +36,9 @@ Cells = list[list[tuple[str, str]]]
 
 
 def draw_trend(
-    trend: Trend, scenario: Scenario, numbers: Mapping[int, int], width: int, ink: Ink
+    trend: Trend, scenario: Scenario, numbers: Sequence[int], width: int, ink: Ink
 ) -> list[Line]:
-    """The chart in lines; `numbers`: of the events, by the run that they begin with."""
+    """The chart in lines; `numbers`: of the events that the trend's change points belong to."""
     canvas = _Canvas(trend, scenario, width, ink)
     canvas.put_changes()
     canvas.put_levels()
@@ -162,11 +162,11 @@ def _level_style(trend: Trend, number: int) -> str:
     return "bold red" if trend.changes[number - 1].is_worse else "bold green"
 
 
-def _numbers(trend: Trend, numbers: Mapping[int, int], places: Sequence[int], columns: int) -> Line:
+def _numbers(trend: Trend, numbers: Sequence[int], places: Sequence[int], columns: int) -> Line:
     """The events' numbers above the places where they begin."""
     text = ""
-    for change in trend.changes:
-        label = str(numbers[change.run])
+    for change, number in zip(trend.changes, numbers, strict=True):
+        label = str(number)
         column = min(places[change.run], columns - len(label))
         if column >= len(text) + (1 if text else 0):
             text = left(text, column) + label
