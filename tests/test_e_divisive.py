@@ -52,13 +52,10 @@ def rate_of_false(make: Callable[[np.random.Generator, int, float], Values], noi
     [  # measured: docs/history.md
         ("normal", 0.03, 0.006),
         ("normal", 0.10, 0.04),
-        ("t, 3 degrees", 0.03, 0.003),
         ("t, 3 degrees", 0.10, 0.02),
         ("log-normal", 0.10, 0.02),
-        ("one run in ten slow", 0.03, 0.005),
         ("one run in ten slow", 0.10, 0.01),
         ("neighbours correlate by 0.3", 0.10, 0.10),
-        ("neighbours correlate by 0.5", 0.03, 0.03),
         ("neighbours correlate by 0.5", 0.10, 0.12),
     ],
 )
@@ -99,7 +96,7 @@ def indices(values: Values) -> list[int]:
 def test_a_step_of_10_percent_in_noise_of_3_is_found_where_it_is(place: int) -> None:
     rng = np.random.default_rng(5)
     hits, alone = 0, 0
-    for _ in range(200):
+    for _ in range(100):
         values = normal(rng, RUNS, 0.03)
         values[place:] += STEP
         found = find_change_points(values)
@@ -107,8 +104,8 @@ def test_a_step_of_10_percent_in_noise_of_3_is_found_where_it_is(place: int) -> 
         hits += len(near) == 1
         alone += len(found) == 1
         assert all(point.shift > 0 for point in near)
-    assert hits >= 180
-    assert alone >= 180
+    assert hits >= 90
+    assert alone >= 90
 
 
 def test_it_takes_six_values_after_a_change_and_mostly_eight() -> None:
@@ -130,19 +127,19 @@ def test_it_takes_six_values_after_a_change_and_mostly_eight() -> None:
 def test_two_steps_are_found_and_what_goes_up_and_back_again(shifts: tuple[float, float]) -> None:
     rng = np.random.default_rng(6)
     hits = 0
-    for _ in range(200):
+    for _ in range(100):
         values = normal(rng, RUNS, 0.03)
         values[20:32] += shifts[0]
         values[32:] += shifts[1]
         found = indices(values)
         hits += len(found) == 2 and abs(found[0] - 20) <= 2 and abs(found[1] - 32) <= 2
-    assert hits >= 170
+    assert hits >= 85
 
 
 def test_a_drift_is_a_stair_that_only_goes_up() -> None:
     rng = np.random.default_rng(8)
     for slope in (0.003, 0.005, 0.01, 0.02):
-        for _ in range(40):
+        for _ in range(25):
             found = find_change_points(normal(rng, RUNS, 0.03) + slope * np.arange(RUNS))
             assert found
             assert all(point.shift > 0 for point in found)

@@ -19,6 +19,7 @@ from latbench.series import SeriesKey, series_key
 from tests.histories import as_stored, make_history
 from tests.rendering import assert_golden, plain, printed, widest
 from tests.results import make_config, make_environment, make_result
+from tests.test_docs import DOCS, fenced_blocks
 
 GATED = [("end_to_end", "p50"), ("end_to_end", "p99")]
 
@@ -73,6 +74,16 @@ def report(name: str, *, with_runs: bool = False, everything: bool = False) -> H
 @pytest.mark.parametrize("width", [50, 80, 120])
 def test_weeks_are_drawn_as_they_were(width: int) -> None:
     assert_golden(f"history-weeks-{width}", printed(report("weeks"), width))
+
+
+def test_the_page_shows_what_is_printed() -> None:
+    (block,) = [
+        block for block in fenced_blocks(DOCS / "history.md") if block.language == "console"
+    ]
+    command, *shown = block.text.splitlines()
+    assert command == "$ latbench history results"
+    assert len(shown) > 40
+    assert set(shown) <= set(printed(report("weeks"), 80).splitlines())
 
 
 @pytest.mark.parametrize("name", ["several", "quiet", "few", "dirty"])
