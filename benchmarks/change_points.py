@@ -1,6 +1,6 @@
 """How often `latbench history` sees a change that is none, and how soon one that is.
 
-    python benchmarks/change_points.py
+    python -m benchmarks.change_points
 
 1,000 made-up series of 60 runs for each figure, seeds fixed: the tables of docs/history.md. Takes a
 minute.
