@@ -215,6 +215,14 @@ class _Versioned(msgspec.Struct):
     schema: int
 
 
+def is_foreign(path: Path) -> bool:
+    """Whether a file is Parquet that can be read, and nothing in it is a run's result."""
+    try:
+        return METADATA_KEY not in _metadata(path)
+    except LatbenchError:
+        return False
+
+
 def read_histograms(path: Path) -> dict[str, str]:
     """The hops' histograms by name: HdrHistogram V2, compressed, base64."""
     content = _metadata(path).get(HISTOGRAMS_KEY, b"{}")

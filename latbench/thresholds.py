@@ -30,7 +30,8 @@ EXAMPLE: Final = "end_to_end.p99 < 5ms"
 LIMIT_EXAMPLE: Final = "end_to_end.p99 > 15ms"
 
 _PERCENTS: Final[Mapping[str, float]] = {f"p{percent:g}": percent for percent in PERCENTILES}
-STATISTICS: Final = (*_PERCENTS, "mean", "max")
+PERCENTILE_NAMES: Final = tuple(_PERCENTS)
+STATISTICS: Final = (*PERCENTILE_NAMES, "mean", "max")
 
 _OPERATORS: Final[Mapping[str, Callable[[float, float], bool]]] = {
     "<": operator.lt,

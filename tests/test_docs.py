@@ -22,11 +22,26 @@ from latbench.export.tables import csv_columns
 from latbench.findings import SEVERITY, Code
 from latbench.floor import PROBES
 from latbench.floor_session import FloorResult
+from latbench.history_result import (
+    Change,
+    Differing,
+    Event,
+    History,
+    HistoryRun,
+    HopMove,
+    Latest,
+    Level,
+    Listed,
+    Scenario,
+    Trend,
+)
 from latbench.result import Counts, Floor, HopSummary, RunResult, RunStatus
+from latbench.result_folder import Kind, Skipped
 from latbench.store import HISTOGRAMS_KEY, METADATA_KEY, SCHEMA
 from latbench.sweep_file import SWEEP_COLUMNS
 from latbench.tick import HOPS, Stamps
 from latbench.tickfile import COLUMNS
+from latbench.trend_key import Unused
 from tests.results import make_result
 
 ROOT = Path(__file__).parent.parent
@@ -138,7 +153,9 @@ def test_every_option_that_a_page_names_is_there() -> None:
     assert unknown == []
 
 
-@pytest.mark.parametrize("command", ["run", "report", "selftest", "floor", "sweep", "compare"])
+@pytest.mark.parametrize(
+    "command", ["run", "report", "selftest", "floor", "sweep", "compare", "history"]
+)
 def test_every_option_is_explained(command: str) -> None:
     assert set(options_of(command)) - names_in(DOCS / "running.md") == set()
 
@@ -173,6 +190,14 @@ def test_every_column_of_the_csv_is_named() -> None:
 
 def test_every_column_of_a_sweep_is_named() -> None:
     assert {name for name, _ in SWEEP_COLUMNS} - names_in(DOCS / "sweep.md") == set()
+
+
+def test_all_of_a_history_is_named() -> None:
+    kinds = (History, Listed, Scenario, HistoryRun, Trend, Level, Change, HopMove, Event)
+    kinds += (Differing, Skipped)
+    told = {field.name for kind in kinds for field in msgspec.structs.fields(kind)}
+    told |= {*Unused, *Kind, *Latest}
+    assert told - names_in(DOCS / "history.md") == set()
 
 
 def test_every_environment_variable_stands_beside_its_option() -> None:

@@ -24,6 +24,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "ab": "Tell whether B is slower than A: runs of both in turn, and a verdict with its "
     "confidence.",
     "compare": "Compare stored results: did it get worse, by how much, and in which hop.",
+    "history": "Show results over time and git revision, and where they changed.",
     "floor": "Measure what no pipeline gets under here: timer, sockets, the broker, each on its "
     "own.",
     "export": "Write results in formats of other tools: CSV, Arrow, JSON, HdrHistogram, JUnit.",
