@@ -261,6 +261,16 @@ def open_gate(ratio: float, low: float, high: float) -> str:
     return next(iter(limits(msgspec.structs.replace(comparison, gates=(gate,), changes=()))))
 
 
+def test_one_new_run_that_has_enough_of_the_base_is_not_told_to_have_too_few() -> None:
+    short = tuple(make_hop(hop.name, count=4000) for hop in HOPS)
+    p99 = DEFAULT_GATES[1:]
+    stored = compare(*sides(counts=(40, 1), hops=short), p99)
+    assert stored.comparison.gates[0].change.ratio is None
+    assert why_no_verdict(stored) == ""
+    fewer = compare(*sides(counts=(38, 1)), p99)
+    assert "39 base runs (1 gate)" in why_no_verdict(fewer)
+
+
 def test_how_many_runs_would_decide_is_told() -> None:
     assert open_gate(1.05, 0.96, 1.15) == (
         "end_to_end.p50: about 39 runs a side would make it a pass, if it stays where it is."
