@@ -244,3 +244,19 @@ def test_a_run_without_checks_says_nothing_of_them(
     assert done.code == 0
     assert {"fail_on", "comparison"} & set(done.result) == set()
     assert done.stderr == ""
+
+
+def test_a_file_of_options_may_hold_all_of_it(
+    measuring: Measuring, call_latbench: Caller, tmp_path: Path
+) -> None:
+    write_side(tmp_path / "base", make_side("a", 40))
+    (tmp_path / "gate.toml").write_text(
+        'baseline = "base"\nstrict = true\nfail-on = ["p99 > 15ms", "kafka.p50 > 1us"]\n'
+        '[max-regression]\nkafka.p50 = "8%"\n'
+    )
+    done = run(call_latbench, tmp_path, "--config", "gate.toml", "--json")
+    assert done.code == 3, done.talk
+    assert [each["holds"] for each in done.result["fail_on"]] == [True, False]
+    (gate,) = done.result["comparison"]["gates"]
+    assert (gate["gate"]["hop"], gate["gate"]["margin"]) == ("kafka", 0.08)
+    assert done.result["comparison"]["verdict"] == "pass"
