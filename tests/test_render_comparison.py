@@ -304,3 +304,16 @@ def test_one_run_a_side_names_what_like_runs_differ_by() -> None:
     assert "of 28 pairs of like runs" in told[0]
     assert why_no_verdict(MADE["incomparable"]) == why_no_verdict(MADE["pass"]) == ""
     assert make_run(1) != make_run(2)
+
+
+def test_the_first_three_gates_are_told_and_the_others_counted() -> None:
+    fifth = Gate(hop="kafka", statistic="mean", margin=0.05)
+    told = answer(compare(*sides(1.3), (*FOUR_GATES[:3], fifth)).comparison)
+    assert told[3] == "1 more: see the table."
+
+
+def test_a_gate_without_a_bound_is_said_to_have_too_few_runs() -> None:
+    comparison = MADE["inconclusive"].comparison
+    gate = msgspec.structs.replace(comparison.gates[0], change=change(1.05))
+    told = next(iter(limits(msgspec.structs.replace(comparison, gates=(gate,)))))
+    assert told == "end_to_end.p50 has no bound from so few runs."
