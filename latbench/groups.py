@@ -14,8 +14,9 @@ Floats = npt.NDArray[np.float64]
 
 GROSS_SPREAD: Final = 4.0
 """Where one side's middle half is so many times as wide as the other's, they don't scatter alike:
-the rank-sum test then finds in 7 % (10 and 10 runs) to 16 % (40 and 10) a change that is not there,
-instead of 5 %. By chance 2 of 100 pairs of sides of ten like runs are so far apart."""
+the rank-sum test then finds in 7 % (10 and 10 runs) to 16 % (40 and 10) a change that is not there
+(normal noise, five times as wide), instead of 5 %. By chance 2 of 100 pairs of sides of ten like
+runs are so far apart."""
 
 
 class Groups:

@@ -1,10 +1,10 @@
 """Results over time: what was normal, and where it changed.
 
 Pure: results in, a `Scenario` out. Only runs that can be compared stand in one row
-(`trend_key.series_key`), and only good ones are used (`trend_key.unused_because`). `e_divisive` tells
-where a level changed from logarithms of a percentile's values, one a run: noise and regressions
-multiply a latency. A level is the median of its runs' values, and a change the ratio of two:
-percentiles are never averaged.
+(`trend_key.series_key`), and only good ones are used (`trend_key.unused_because`). `e_divisive`
+tells where a level changed from logarithms of a percentile's values, one a run: noise and
+regressions multiply a latency. A level is the median of its runs' values, and a change the ratio
+of two: percentiles are never averaged.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from latbench.comparing import Stored, StoredComparison, compare
 from latbench.config import RunConfig
 from latbench.errors import UsageError
 from latbench.gates import Gate, parse_gates
+from latbench.rank_sum import MAX_VALUES
 from latbench.result import RunResult
 from latbench.stored_sides import Side, Skip, label, read_directory
 from latbench.thresholds import Threshold, parse_limit
@@ -119,6 +120,9 @@ def _read_baseline(config: RunConfig, directory: Path, tell: Skip) -> Side:
         )
     if len(alike) < len(stored):
         tell(f"{directory}: {len(stored) - len(alike)} of {len(stored)} are of another load")
+    if len(alike) > MAX_VALUES:
+        tell(f"{directory}: the latest {MAX_VALUES:,} of {len(alike):,} are compared with")
+        alike = tuple(sorted(alike, key=lambda each: each.result.started_unix_ns)[-MAX_VALUES:])
     return Side(label([directory]), alike)
 
 

@@ -64,7 +64,7 @@ class SecondHistograms:
         self.interval_s = -(-seconds // MAX_INTERVALS)
         self.intervals = max(seconds // self.interval_s, 1)
         encoded = read_histograms(path)
-        self._hops = {
+        self.hops = {
             name: _Hop(np.flatnonzero(Histogram.decode_counts(each)), self.intervals)
             for name, each in encoded.items()
             if name in HOP_BY_NAME
@@ -91,7 +91,7 @@ class SecondHistograms:
             known = (start >= 0) & (end >= 0) & (latencies >= 0) & (latencies <= HIGHEST_NS)
             if not known.any():
                 continue
-            there = self._hops.get(hop.name)
+            there = self.hops.get(hop.name)
             if there is None or not there.add(latencies[known], numbers[known]):
                 raise LatbenchError(
                     f"{path} has rows that its histogram of {hop.name} does not count",
@@ -109,7 +109,7 @@ class SecondHistograms:
             return {}
         drawn = block_bootstrap.draw(self.intervals, seed)
         found: dict[tuple[str, str], Floats] = {}
-        for name, hop in self._hops.items():
+        for name, hop in self.hops.items():
             wanted = [statistic for of, statistic in subjects if of == name]
             if not wanted or not hop.counters.size:
                 continue

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from latbench.comparing import Stored
-from latbench.errors import LatbenchError, UsageError
+from latbench.errors import LatbenchError, UsageError, reason
 from latbench.rank_sum import MAX_VALUES
 from latbench.store import read_result
 from latbench.sweep_file import is_sweep
@@ -91,7 +91,9 @@ def read_directory(directory: Path, skip: Skip) -> list[Stored]:
     try:
         files = sorted(path for path in directory.iterdir() if path.is_file())
     except OSError as error:
-        raise LatbenchError(f"{directory} can't be read: {error.strerror}", "look at it") from None
+        raise LatbenchError(
+            f"{directory} can't be read: {reason(error)}", "name a directory that you may look into"
+        ) from None
     stored: list[Stored] = []
     for path in files:
         if path.suffix != ".parquet":

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from latbench import stored_sides
 from latbench.comparison import Comparison
 from latbench.errors import UsageError
 from latbench.result import RunStatus
@@ -161,6 +163,29 @@ def test_what_can_not_be_compared_is_one_clear_line(
     first, second = run.stderr.splitlines()
     assert first.startswith(f"error: {complaint}")
     assert second.startswith("hint: ")
+
+
+def test_more_results_than_memory_is_meant_for_are_refused(
+    call_latbench: Caller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path)
+    monkeypatch.setattr(stored_sides, "MAX_VALUES", 9)
+    run = call_latbench("compare", "base", "new", cwd=tmp_path)
+    assert (run.code, run.stderr.splitlines()[0]) == (2, "error: base/ has 10 results, more than 9")
+
+
+def test_a_directory_that_can_not_be_looked_into_is_told(
+    call_latbench: Caller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path)
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    run = call_latbench("compare", "base", "new", cwd=tmp_path)
+    assert run.code == 1
+    assert run.stderr.splitlines()[0] == "error: base can't be read: permission denied"
 
 
 # --- verdicts -----------------------------------------------------------------------------------

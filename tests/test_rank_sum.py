@@ -67,7 +67,7 @@ def test_the_normal_interval_goes_over_into_the_exact_one(monkeypatch: pytest.Mo
     assert rank_sum.interval(base, new, 0.05) == pytest.approx(exact, abs=0.01)
 
 
-@given(DISTINCT, st.sampled_from([0.01, 0.05, 0.2]))
+@given(DISTINCT, st.sampled_from([0.0103, 0.0511, 0.2017]))  # no probability equals these
 def test_the_interval_has_just_the_shifts_that_are_not_rejected(
     drawn: tuple[list[int], int], alpha: float
 ) -> None:

@@ -261,6 +261,16 @@ def open_gate(ratio: float, low: float, high: float) -> str:
     return next(iter(limits(msgspec.structs.replace(comparison, gates=(gate,), changes=()))))
 
 
+def test_one_new_run_that_has_enough_of_the_base_is_not_told_to_have_too_few() -> None:
+    short = tuple(make_hop(hop.name, count=4000) for hop in HOPS)
+    p99 = DEFAULT_GATES[1:]
+    stored = compare(*sides(counts=(40, 1), hops=short), p99)
+    assert stored.comparison.gates[0].change.ratio is None
+    assert why_no_verdict(stored) == ""
+    fewer = compare(*sides(counts=(38, 1)), p99)
+    assert "39 base runs (1 gate)" in why_no_verdict(fewer)
+
+
 def test_how_many_runs_would_decide_is_told() -> None:
     assert open_gate(1.05, 0.96, 1.15) == (
         "end_to_end.p50: about 39 runs a side would make it a pass, if it stays where it is."
@@ -294,3 +304,16 @@ def test_one_run_a_side_names_what_like_runs_differ_by() -> None:
     assert "of 28 pairs of like runs" in told[0]
     assert why_no_verdict(MADE["incomparable"]) == why_no_verdict(MADE["pass"]) == ""
     assert make_run(1) != make_run(2)
+
+
+def test_the_first_three_gates_are_told_and_the_others_counted() -> None:
+    fifth = Gate(hop="kafka", statistic="mean", margin=0.05)
+    told = answer(compare(*sides(1.3), (*FOUR_GATES[:3], fifth)).comparison)
+    assert told[3] == "1 more: see the table."
+
+
+def test_a_gate_without_a_bound_is_said_to_have_too_few_runs() -> None:
+    comparison = MADE["inconclusive"].comparison
+    gate = msgspec.structs.replace(comparison.gates[0], change=change(1.05))
+    told = next(iter(limits(msgspec.structs.replace(comparison, gates=(gate,)))))
+    assert told == "end_to_end.p50 has no bound from so few runs."

@@ -9,9 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from latbench import run_checks
 from latbench.cli import conduct
 from latbench.comparison import Comparison
 from latbench.result import Finding, RunResult, RunStatus
+from latbench.run_checks import prepare
 from latbench.supervisor import Outcome
 from tests.cli import Caller, Finished
 from tests.comparisons import make_run, make_side, write_side
@@ -181,6 +183,24 @@ def test_results_of_other_loads_and_other_files_are_left_out_and_told(
     assert "base/ · 40 runs" in done.stdout
 
 
+def test_of_too_many_results_the_latest_are_the_base(
+    measuring: Measuring, call_latbench: Caller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_checks, "MAX_VALUES", 2)
+    stored = make_side("a", 4)
+    later = [
+        msgspec.structs.replace(
+            each, result=msgspec.structs.replace(each.result, started_unix_ns=9 - number)
+        )
+        for number, each in enumerate(stored)
+    ]
+    write_side(tmp_path / "base", tuple(later))
+    done = run(call_latbench, tmp_path, "--baseline", "base", "--json")
+    assert done.stderr.splitlines()[0] == "base: the latest 2 of 4 are compared with"
+    files = [Path(name).name for name in done.result["comparison"]["files"]["base"]]
+    assert sorted(files) == ["01.parquet", "02.parquet"]
+
+
 def test_a_result_that_the_run_replaces_is_no_base_for_it(
     measuring: Measuring, call_latbench: Caller, tmp_path: Path
 ) -> None:
@@ -240,6 +260,14 @@ def test_what_this_run_can_not_be_held_against_is_told_before_it(
     assert measuring.runs == 0
 
 
+def test_how_many_ticks_a_replay_has_is_not_asked_before(tmp_path: Path) -> None:
+    config = make_config(source="ticks.csv", duration_ns=None)
+    found = prepare(
+        config, fail_on=["p99.99 > 1s"], baseline=None, max_regression=[], strict=False, tell=print
+    )
+    assert [limit.subject for limit in found.limits] == ["end_to_end.p99.99"]
+
+
 def test_a_run_without_checks_says_nothing_of_them(
     measuring: Measuring, call_latbench: Caller, tmp_path: Path
 ) -> None:
@@ -247,3 +275,19 @@ def test_a_run_without_checks_says_nothing_of_them(
     assert done.code == 0
     assert {"fail_on", "comparison"} & set(done.result) == set()
     assert done.stderr == ""
+
+
+def test_a_file_of_options_may_hold_all_of_it(
+    measuring: Measuring, call_latbench: Caller, tmp_path: Path
+) -> None:
+    write_side(tmp_path / "base", make_side("a", 40))
+    (tmp_path / "gate.toml").write_text(
+        'baseline = "base"\nstrict = true\nfail-on = ["p99 > 15ms", "kafka.p50 > 1us"]\n'
+        '[max-regression]\nkafka.p50 = "8%"\n'
+    )
+    done = run(call_latbench, tmp_path, "--config", "gate.toml", "--json")
+    assert done.code == 3, done.talk
+    assert [each["holds"] for each in done.result["fail_on"]] == [True, False]
+    (gate,) = done.result["comparison"]["gates"]
+    assert (gate["gate"]["hop"], gate["gate"]["margin"]) == ("kafka", 0.08)
+    assert done.result["comparison"]["verdict"] == "pass"

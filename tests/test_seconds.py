@@ -52,7 +52,7 @@ def opened(path: Path) -> SecondHistograms:
 
 
 def counts_of(run: SecondHistograms, hop: str) -> tuple[np.ndarray, np.ndarray]:
-    found = run._hops[hop]
+    found = run.hops[hop]
     return found.counts, found.counters
 
 
@@ -72,7 +72,7 @@ def test_every_second_has_its_ticks_and_all_are_the_runs(path: Path) -> None:
                 np.searchsorted(counters, bucket_indices(values)), minlength=counters.size
             )
             assert (counts[number] == expected).all()
-            assert run._hops[hop.name].sums_ns[number] == values.sum()
+            assert run.hops[hop.name].sums_ns[number] == values.sum()
 
 
 def test_a_long_run_has_longer_intervals_and_no_more_of_them(

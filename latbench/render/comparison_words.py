@@ -229,8 +229,8 @@ def why_no_verdict(stored: StoredComparison) -> str:
             if runs < MIN_RUNS
         ]
         return f"a verdict takes {MIN_RUNS} runs on each side: {' and '.join(missing)}"
-    if new == 1 and all(each.change.ratio_low is None for each in comparison.gates):
-        needed = math.ceil(2 * len(comparison.gates) / ALPHA) - 1
+    needed = math.ceil(round(2 * len(comparison.gates) / ALPHA, 6)) - 1
+    if new == 1 and base < needed:
         gates = "1 gate" if len(comparison.gates) == 1 else f"{len(comparison.gates)} gates"
         return (
             f"one new run has a verdict against {needed} base runs ({gates}), or {MIN_RUNS} new "
