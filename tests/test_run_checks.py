@@ -287,7 +287,7 @@ def test_a_file_of_options_may_hold_all_of_it(
     )
     done = run(call_latbench, tmp_path, "--config", "gate.toml", "--json")
     assert done.code == 3, done.talk
-    assert [each["holds"] for each in done.result["fail_on"]] == [True, False]
+    assert [each["verdict"] for each in done.result["fail_on"]] == ["held", "broken"]
     (gate,) = done.result["comparison"]["gates"]
     assert (gate["gate"]["hop"], gate["gate"]["margin"]) == ("kafka", 0.08)
     assert done.result["comparison"]["verdict"] == "pass"
