@@ -12,6 +12,7 @@ import math
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -185,6 +186,10 @@ class Runner:
             process.kill()
             process.wait()
             raise
+        finally:
+            # a wrapper that ended by the signal may have left the run itself behind
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
         if signum:
             raise Interrupted(signum)
         if process.returncode not in _KEEPS_FILE or not output.exists():
