@@ -260,8 +260,7 @@ class _Session:
                 measured += 1
                 self._pair(Phase.MEASURED, measured)
             comparison = self.result(AbStatus.COMPLETE).comparison
-            if comparison is None:
-                return
+            assert comparison is not None  # there is a pair, or a run that spoils it
             self._watcher.look(comparison, measured)
             if comparison.verdict is not Verdict.INCONCLUSIVE:
                 return
