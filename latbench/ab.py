@@ -12,6 +12,7 @@ import math
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -185,6 +186,10 @@ class Runner:
             process.kill()
             process.wait()
             raise
+        finally:
+            # a wrapper that ended by the signal may have left the run itself behind
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
         if signum:
             raise Interrupted(signum)
         if process.returncode not in _KEEPS_FILE or not output.exists():
@@ -255,8 +260,7 @@ class _Session:
                 measured += 1
                 self._pair(Phase.MEASURED, measured)
             comparison = self.result(AbStatus.COMPLETE).comparison
-            if comparison is None:
-                return
+            assert comparison is not None  # there is a pair, or a run that spoils it
             self._watcher.look(comparison, measured)
             if comparison.verdict is not Verdict.INCONCLUSIVE:
                 return

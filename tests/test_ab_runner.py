@@ -138,6 +138,13 @@ def test_a_signal_is_passed_on_to_the_run_and_ends_the_session(
     assert is_gone(int((shell.directory / "pid").read_text()))
 
 
+def test_what_a_wrapper_leaves_behind_is_ended_too(shell: Shell) -> None:
+    with pytest.raises(Interrupted):
+        shell.run(f"sleep 60 & echo $! > {shell.directory}/pid; kill -TERM $PPID; wait")
+    pid = int((shell.directory / "pid").read_text())
+    wait_until(lambda: is_gone(pid))
+
+
 def test_a_run_that_ends_itself_in_order_when_asked_has_the_time_for_it(shell: Shell) -> None:
     script = f"""
         trap 'echo ended in order > {shell.directory}/told; kill $child; exit 130' INT
