@@ -21,10 +21,10 @@ def draw_outcome(result: RunResult, width: int, ink: Ink, *, measured: bool) -> 
         lines += fields([("spread", _spread(result.hop("end_to_end")))], width, ink)
     lines += fields([("ticks", _ticks(counts))], width, ink)
     is_grave = bool(counts.lost or counts.ring_overruns)
-    if amiss := ", ".join(_amiss(counts)):
+    if told := ", ".join(amiss(counts)):
         style = "bold red" if is_grave else "yellow"
-        lines += fields([("amiss", amiss)], width, ink, style=style)
-    if lost := _lost(result):
+        lines += fields([("amiss", told)], width, ink, style=style)
+    if lost := lost_seq(result):
         lines += fields([("lost seq", lost)], width, ink, style="red")
     if strange := ", ".join(_strange(result.hops)):
         told = f"latencies counted apart, in no figure above: {strange}"
@@ -49,7 +49,7 @@ def _ticks(counts: Counts) -> str:
     )
 
 
-def _lost(result: RunResult) -> str:
+def lost_seq(result: RunResult) -> str:
     """The lost ticks by `seq` as the result file spells it, without commas between digits."""
     shown = result.lost_ranges[:_RANGES_SHOWN]
     told = ", ".join(f"{first}" if first == last else f"{first}–{last}" for first, last in shown)
@@ -66,7 +66,8 @@ def _strange(hops: Iterable[HopSummary]) -> Iterable[str]:
             yield f"{format_count(hop.out_of_range)} of {hop.hop} above 24 h"
 
 
-def _amiss(counts: Counts) -> Iterable[str]:
+def amiss(counts: Counts) -> Iterable[str]:
+    """Whatever should not have happened to ticks."""
     told = (
         (counts.lost, "lost"),
         (counts.duplicates, "consumed more than once"),

@@ -1,0 +1,255 @@
+"""The whole document: one file with style, script, figures and Plotly in it; it fetches nothing."""
+
+from __future__ import annotations
+
+import importlib.resources
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import msgspec
+
+from latbench.render.html.distributions import (
+    as_mapping,
+    histogram_chart,
+    percentile_chart,
+    runs_chart,
+)
+from latbench.render.html.facts import (
+    differences_in_words,
+    draw_facts,
+    draw_processes,
+    gather,
+)
+from latbench.render.html.figures import Chart, Control
+from latbench.render.html.heading import PATH_WORDS, draw_heading, draw_path, page_title
+from latbench.render.html.markup import Markup, element, folded, join, paragraph, swatch, text
+from latbench.render.html.over_time import (
+    contributions_chart,
+    latency_chart,
+    throughput_chart,
+)
+from latbench.render.html.sides import Shown, Side, prepare
+from latbench.render.html.tables import difference_table, hop_table, tail_bars, ways_table
+from latbench.render.outcome import amiss, lost_seq
+
+POLICY: Final = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+)
+"""The browser itself then keeps the page from fetching anything."""
+
+_NOISE: Final = (
+    "A difference seen here is not yet one that would come again: what separates change from noise "
+    "is several runs of each side, in turn, and a test."
+)
+
+
+def draw_page(
+    sides: Sequence[Side], *, plotly_js: str, verdict_html: str | None = None
+) -> str:  # fmt: skip
+    """The report of one side, or of two against one another, as one HTML document.
+
+    `plotly_js` is Plotly's own bundle, `verdict_html` HTML that is put below the heading as it is:
+    its author escapes it. Raises `ValueError` for no side or more than two.
+    """
+    if "</script" in plotly_js.lower():
+        raise ValueError("the Plotly bundle would end its own script element")
+    shown = prepare(sides)
+    charts = _charts(shown)
+    sections = [
+        element("header", draw_heading(shown)),
+        Markup(verdict_html and f'<section class="verdict">{verdict_html}</section>' or ""),
+        *_told(shown),
+        _hops(shown),
+        Markup(
+            '<noscript><p class="alarm">The charts need JavaScript; the tables tell the figures '
+            "without it.</p></noscript>"
+        ),
+        *_measured(shown, charts),
+        *_facts(shown),
+        paragraph("This file is complete in itself: it fetches nothing.", "note"),
+    ]
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        '<link rel="icon" href="data:,">\n'
+        f"<title>{text(page_title(shown))}</title>\n<style>\n{_asset('page.css')}</style>\n"
+        f'</head>\n<body>\n<main class="{"one" if len(shown) == 1 else "two"}">\n'
+        f"{join(section for section in sections if section)}\n</main>\n"
+        f'<script type="application/json" id="figures">{_embedded(charts)}</script>\n'
+        f"<script>{plotly_js}</script>\n<script>\n{_asset('page.js')}</script>\n</body>\n</html>\n"
+    )
+
+
+def _asset(name: str) -> str:
+    return importlib.resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _embedded(charts: Sequence[Chart]) -> str:
+    """JSON that can't end its script element, nor begin a comment in it."""
+    encoded = msgspec.json.encode(as_mapping(charts)).decode()
+    return encoded.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _charts(shown: Sequence[Shown]) -> list[Chart]:
+    if not any(each.pool.end_to_end.count for each in shown):
+        return []
+    charts = [
+        latency_chart(shown),
+        percentile_chart(shown),
+        histogram_chart(shown),
+        runs_chart(shown),
+        contributions_chart(shown),
+        throughput_chart(shown),
+    ]
+    return [chart for chart in charts if chart is not None]
+
+
+# --- words --------------------------------------------------------------------------------------
+
+
+def _told(shown: Sequence[Shown]) -> Iterator[Markup]:
+    """Findings and advice, each side's."""
+    columns = []
+    for each in shown:
+        items = [
+            element(
+                "li",
+                element("span", text(severity), class_=f"badge {severity}"),
+                element("span", text(words)),
+            )
+            for severity, words in each.findings
+        ]
+        for result in each.side.results if each.is_one_run else ():
+            items += [
+                element("li", element("span", text("said"), class_="badge"), text(words))
+                for words in result.said
+            ]
+            if told := ", ".join(amiss(result.counts)):
+                seq = f"; lost seq {lost_seq(result)}" if result.lost_ranges else ""
+                items.append(
+                    element(
+                        "li", element("span", text("amiss"), class_="badge warning"),
+                        text(f"{told}{seq}"),
+                    )
+                )  # fmt: skip
+        parts = [element("ul", *items, class_="findings")] if items else [paragraph("None.")]
+        if each.side.advice:
+            parts.append(element("h3", text("What to change")))
+            parts.append(
+                element("ul", *(element("li", text(piece)) for piece in each.side.advice))
+            )  # fmt: skip
+        title = [element("h3", text(each.label), class_="side")] if each.letter else []
+        columns.append(element("div", *title, *parts))
+    yield element(
+        "section", element("h2", text("Findings")), element("div", *columns, class_="columns")
+    )  # fmt: skip
+
+
+def _hops(shown: Sequence[Shown]) -> Markup:
+    parts = [element("h2", text("Latency by hop")), draw_path(), paragraph(PATH_WORDS, "note")]
+    if len(shown) == 1:
+        parts.append(hop_table(shown[0]))
+        if shown[0].is_one_run:
+            parts.append(folded("End to end, counted in different ways", _ways(shown[0])))
+    else:
+        parts.append(difference_table(*shown))
+        parts.append(paragraph(_NOISE, "note"))
+        for each in shown:
+            parts.append(folded(f"All figures of {each.label}", hop_table(each)))
+    return element("section", *parts)
+
+
+def _ways(shown: Shown) -> Markup:
+    return ways_table(shown.side.results[0])
+
+
+# --- charts -------------------------------------------------------------------------------------
+
+
+def _measured(shown: Sequence[Shown], charts: Sequence[Chart]) -> Iterator[Markup]:
+    for chart in charts:
+        yield _drawn(shown, chart)
+        if chart.key == "contributions":
+            yield element(
+                "section",
+                element("h2", text("What the slowest ticks spend their time on")),
+                paragraph(
+                    "Means of the parts over all ticks, and over the slowest: those from "
+                    "end_to_end's p99 up.",
+                    "words",
+                ),
+                tail_bars(shown),
+            )
+
+
+def _drawn(shown: Sequence[Shown], chart: Chart) -> Markup:
+    controls = [_control(chart.key, control) for control in chart.controls]
+    legend = [_legend(shown)] if len(shown) == 2 and chart.key != "contributions" else []
+    return element(
+        "section",
+        element("h2", text(chart.title)),
+        paragraph(chart.words, "words"),
+        element("div", *controls, *legend, class_="controls"),
+        Markup(
+            f'<div class="chart" id="chart-{chart.key}" data-chart="{chart.key}" '
+            f'style="height:{chart.height}px" role="img" aria-label="{text(chart.title)}"></div>'
+        ),
+        class_="charted",
+    )
+
+
+def _control(chart: str, control: Control) -> Markup:
+    if not control.kind:  # a legend
+        keys = (
+            element("span", swatch(each.colour, is_line=False), text(each.label), class_="key")
+            for each in control.options
+        )
+        return element("div", *keys, class_="keys")
+    kind = "radio" if control.is_single else "checkbox"
+    choices = []
+    for each in control.options:
+        sample = swatch(each.colour, each.dash) if each.colour else Markup("")
+        checked = " checked" if each.is_on else ""
+        choices.append(
+            Markup(
+                f'<label class="choice"><input type="{kind}" name="{chart}-{control.kind}" '
+                f'value="{text(each.value)}"{checked}><span>{sample}{text(each.label)}</span></label>'
+            )
+        )
+    return Markup(
+        f'<fieldset data-kind="{control.kind}" data-of="{chart}"><legend>{text(control.legend)}'
+        f"</legend>{join(choices, '')}</fieldset>"
+    )
+
+
+def _legend(shown: Sequence[Shown]) -> Markup:
+    keys = (
+        element("span", swatch(each.colour, is_line=False), text(each.label), class_="key")
+        for each in shown
+    )
+    return element("div", *keys, class_="keys")
+
+
+# --- facts --------------------------------------------------------------------------------------
+
+
+def _facts(shown: Sequence[Shown]) -> Iterator[Markup]:
+    groups = gather(shown)
+    parts = []
+    if len(shown) == 2:
+        differing = list(differences_in_words(groups))
+        told = "; ".join(differing) if differing else "nothing that is recorded"
+        parts.append(paragraph(f"What differs between A and B: {told}.", "words"))
+    for facts in groups:
+        parts.append(folded(facts.title, draw_facts(facts, shown)))
+    for each in shown:
+        if each.is_one_run and each.side.results[0].processes:
+            title = f"Processes of {each.label}" if each.letter else "Processes"
+            parts.append(folded(title, draw_processes(each.side.results[0])))
+        if each.side.sources:
+            title = f"Files of {each.label}" if each.letter else "Files"
+            listed = element("ul", *(element("li", text(name)) for name in each.side.sources))
+            parts.append(folded(title, listed))
+    yield element("section", element("h2", text("What was run, on what")), *parts)
