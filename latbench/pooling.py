@@ -41,8 +41,7 @@ def pool(results: Sequence[RunResult], parts: Sequence[Mapping[str, Distribution
     """Runs together, with the distributions of each; one run is what its file says."""
     distributions = add_distributions(parts)
     summaries = {
-        hop.name: _together([each.hop(hop.name) for each in results], distributions)
-        for hop in HOPS
+        hop.name: _together([each.hop(hop.name) for each in results], distributions) for hop in HOPS
     }
     if hiccups := [each.hiccups for each in results if each.hiccups is not None]:
         summaries[HICCUP] = _together(hiccups, distributions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -56,10 +57,8 @@ def write_html(
 
 
 def plotly_bundle() -> str:
-    """Plotly's own script, 4.8 MB, from its package: imported here, since only a report needs it."""
-    from plotly.offline import get_plotlyjs
-
-    bundle: str = get_plotlyjs()
+    """Plotly's own script from its package, 4.8 MB; only who draws a page needs it."""
+    bundle: str = importlib.import_module("plotly.offline").get_plotlyjs()
     return bundle
 
 
@@ -107,11 +106,13 @@ def _once(
             whose = "/".join(str(value) for value in finding.values.values() if _is_name(value))
             found.setdefault((finding.code, finding.allowed, whose), []).append(word(finding))
     if len(results) == 1:
-        return [worded for all_of_kind in found.values() for worded in all_of_kind]
-    return [
-        (each[0][0], f"{len(each)} of {len(results)} runs: {each[0][1]}")
-        for each in found.values()
-    ]  # fmt: skip
+        return [each for alike in found.values() for each in alike]
+    worded = []
+    for alike in found.values():
+        gravity, words = alike[0]
+        whose = "" if len(set(alike)) == 1 else ", one of them"
+        worded.append((gravity, f"{len(alike)} of {len(results)} runs{whose}: {words}"))
+    return worded
 
 
 def _is_name(value: float | str) -> bool:

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from latbench.render.grid import Column, draw_grid, text_column
 from latbench.render.hops import LATENCY_WIDTH, NOT_AVAILABLE, Statistic, latency_spans, only
 from latbench.render.ink import Ink, Line, paragraph
-from latbench.result import HopSummary, RunResult, StallFigures
+from latbench.result import HopSummary, RunResult
 from latbench.units import format_count
 
 _SHOWN: Final = only("p50", "p90", "p99", "p99.9", "max")

@@ -10,6 +10,7 @@ import numpy as np
 
 from latbench.analysis import percentile_name
 from latbench.histogram import MIN_SAMPLES_BEYOND
+from latbench.render.html.contributions import runs_in_order
 from latbench.render.html.figures import (
     DASHES,
     HOP_NAMES,
@@ -26,7 +27,6 @@ from latbench.render.html.figures import (
     rounded,
     seconds,
 )
-from latbench.render.html.over_time import runs_in_order
 from latbench.render.html.sides import Shown
 from latbench.series import BINS_PER_DECADE, HICCUP, Bins, PercentileCurve
 from latbench.tick import HOP_BY_NAME, HopKind
@@ -63,6 +63,7 @@ def percentile_chart(shown: Sequence[Shown]) -> Chart:
         xaxis=axis(
             "percentile",
             type="log",
+            unifiedhovertitle={"text": "latency"},
             tickmode="array",
             tickvals=[place for _, place in ticks],
             ticktext=[percentile_name(percent).removeprefix("p") for percent, _ in ticks],
@@ -124,9 +125,11 @@ def _curve(
         "x": xs,
         "y": ys,
         "customdata": [] if thin else [float(f"{percent:.6g}") for percent in curve.percent],
-        "line": {"color": colour, "width": width, "dash": DASHES.get(key, "solid")}
-        if alone
-        else {"color": colour, "width": width, "dash": "5px,3px" if shown.letter == "A" else "solid"},
+        "line": {
+            "color": colour,
+            "width": width,
+            "dash": DASHES.get(key, "solid") if alone else shown.dash,
+        },
         "opacity": 0.4 if thin else 1,
         "hoverinfo": "skip" if thin else None,
     }
@@ -151,7 +154,12 @@ def histogram_chart(shown: Sequence[Shown]) -> Chart:
     has_hiccups = any(HICCUP in each.bins for each in shown)
     alone = len(shown) == 1
     figure = layout(
-        xaxis=latency_axis("latency", type="log", anchor="y2" if has_hiccups else "y"),
+        xaxis=latency_axis(
+            "latency",
+            type="log",
+            anchor="y2" if has_hiccups else "y",
+            unifiedhovertitle={"text": "in this bin"},
+        ),
         yaxis=_count_axis("ticks", [0.4, 1] if has_hiccups else [0, 1], alone=alone),
     )
     if has_hiccups:
@@ -182,8 +190,8 @@ def histogram_chart(shown: Sequence[Shown]) -> Chart:
         "Histogram",
         "How many ticks took how long; bins grow by 12 %. "
         + (
-            "Below, on the same axis, how late plain timers woke on this machine (hiccups): latencies "
-            "that no timer comes near are not of its stalls."
+            "Below, on the same axis, how late plain timers woke on this machine (hiccups): a "
+            "latency far beyond every hiccup has another cause than the machine's stalls."
             if has_hiccups
             else ""
         ),
@@ -226,17 +234,18 @@ def _steps(shown: Shown, key: str, bins: Bins, *, alone: bool) -> Trace:
             "shape": "hvh",
             "width": 1.6,
             "color": colour,
-            "dash": "5px,3px" if shown.letter == "A" else "solid",
+            "dash": shown.dash,
         },
         "fill": "tozeroy",
         "fillcolor": f"{colour}-fill",
         "visible": key in (SHOWN_FIRST, HICCUP),
         "meta": {
-            "hop": SHOWN_FIRST if key == HICCUP else key, "text": "bin", "half": ratio**0.5
-        }
-        if key != HICCUP
-        else {"text": "bin", "half": ratio**0.5},
-    }  # fmt: skip
+            "text": "bin",
+            "half": round(ratio**0.5, 6),
+            "unit": "%" if not alone else "wake-ups" if key == HICCUP else "ticks",
+            **({} if key == HICCUP else {"hop": key}),
+        },
+    }
 
 
 # --- run by run ---------------------------------------------------------------------------------

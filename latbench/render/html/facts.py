@@ -10,7 +10,7 @@ import msgspec
 
 from latbench.clock import NS_PER_S
 from latbench.render.hops import NOT_AVAILABLE
-from latbench.render.html.markup import Markup, join, latency, paragraph, table, text
+from latbench.render.html.markup import Markup, element, join, latency, paragraph, table, text
 from latbench.render.html.sides import Shown
 from latbench.render.machine import machine_words
 from latbench.result import RunResult
@@ -67,25 +67,26 @@ def _flat(values: Mapping[str, Any]) -> dict[str, str]:
 
 def _told(name: str, value: Any) -> str:
     match value:
-        case None | "":
-            return "–"
+        case None:
+            told = ""
         case bool():
-            return "yes" if value else "no"
-        case int() | float() if name.endswith("_ns"):
+            told = "yes" if value else "no"
+        case int() if name.endswith("_ns"):
             is_short = 0 < value < NS_PER_S // 10
-            return format_latency(value) if is_short else format_duration(int(value))
+            told = format_latency(value) if is_short else format_duration(value)
         case int() if name == "memory_bytes":
-            return format_memory(value)
+            told = format_memory(value)
         case int() if name == "tick_rate_hz":
-            return format_count(value)
+            told = format_count(value)
         case float():
-            return f"{value:g}"
+            told = f"{value:g}"
         case dict():
-            return ", ".join(f"{key}={each}" for key, each in value.items()) or "–"
+            told = ", ".join(f"{key}={each}" for key, each in value.items())
         case list() | tuple():
-            return ", ".join(map(str, value)) or "–"
+            told = ", ".join(map(str, value))
         case _:
-            return str(value)
+            told = str(value)
+    return told or "–"
 
 
 def _merged(runs: Sequence[dict[str, str]]) -> dict[str, str]:
@@ -99,7 +100,7 @@ def _merged(runs: Sequence[dict[str, str]]) -> dict[str, str]:
 
 def draw_facts(facts: Facts, shown: Sequence[Shown]) -> Markup:
     """Names and values, a column a side; rows that differ are marked."""
-    header = [text(""), *(text(each.label if each.letter else "value") for each in shown)]
+    header = [text(""), *(text(each.label if each.letter else "") for each in shown)]
     differing = set(facts.differing)
     rows = [
         (
@@ -108,7 +109,7 @@ def draw_facts(facts: Facts, shown: Sequence[Shown]) -> Markup:
         )
         for name in facts.names
     ]
-    return table(header, rows, label=facts.title)
+    return element("div", table(header, rows, label=facts.title), class_="facts")
 
 
 def differences_in_words(groups: Sequence[Facts]) -> Iterator[str]:

@@ -73,7 +73,8 @@ class Chart:
 def rounded(values: Iterable[float]) -> list[float | None]:
     """Numbers with `DIGITS` significant digits; what is not finite is a gap."""
     return [
-        float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None for value in map(float, values)
+        float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+        for value in map(float, values)
     ]
 
 
@@ -107,6 +108,8 @@ def axis(title: str, **changes: Any) -> dict[str, Any]:
         "linecolor": "--line",
         "zeroline": False,
         "tickcolor": "--line",
+        "spikecolor": "--muted",
+        "spikethickness": -1,  # without Plotly's white edge
         **changes,
     }
 
@@ -132,6 +135,7 @@ class TimeUnit:
     """What a time axis counts in."""
 
     name: str
+    short: str
     ns: int
 
     def of(self, values_ns: Iterable[float]) -> list[float | None]:
@@ -147,7 +151,7 @@ class TimeUnit:
 def time_unit(longest_ns: int) -> TimeUnit:
     """Seconds, minutes or hours, whichever people would say."""
     if longest_ns <= 300 * NS_PER_S:
-        return TimeUnit("seconds", NS_PER_S)
+        return TimeUnit("seconds", "s", NS_PER_S)
     if longest_ns <= 3 * 3600 * NS_PER_S:
-        return TimeUnit("minutes", 60 * NS_PER_S)
-    return TimeUnit("hours", 3600 * NS_PER_S)
+        return TimeUnit("minutes", "min", 60 * NS_PER_S)
+    return TimeUnit("hours", "h", 3600 * NS_PER_S)

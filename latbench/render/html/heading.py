@@ -170,8 +170,9 @@ def draw_path() -> Markup:
 
 
 PATH_WORDS: Final = (
-    "Every tick is stamped at five moments by the programs that it passes, on one clock. Time counts "
-    "from when a tick was due, not from when it was sent: a late generator is part of the latency. "
+    "Every tick is stamped at five moments by the programs that it passes, on one clock. Time "
+    "counts from when a tick was due, not from when it was sent: a late generator is part of the "
+    "latency. "
     "service counts from sending, so it is uncorrected: it hides a late generator (coordinated "
     "omission). ack, a side branch, runs from relay_out to the broker's acknowledgement; hiccup is "
     "no hop, but how late timers woke on this machine."

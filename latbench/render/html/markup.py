@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final, NewType
 
@@ -14,12 +15,24 @@ Markup = NewType("Markup", str)
 """HTML, not text."""
 
 _INK: Final = Ink()
+_KEEP_TOGETHER: Final = re.compile(r"(?<=\d) (?=(?:ns|µs|ms|s|min|h|GiB|%)(?![\w/]))")
+_OPTION: Final = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+_STROKES: Final = {
+    "dot": "dotted", "1.5px,3px": "dotted", "dash": "dashed", "5px,3px": "dashed"
+}  # fmt: skip
+"""What a style sheet calls what Plotly calls a dash."""
+
 FEW: Final = "fewer than 100 ticks lie above, so a figure would be a guess"
 
 
 def text(words: object) -> Markup:
-    """Any text, on one line and without control characters."""
-    return Markup(html.escape(_INK.text(str(words))))
+    """Any text, on one line and without control characters; a number stays with its unit."""
+    return Markup(html.escape(_KEEP_TOGETHER.sub("\u00a0", _INK.text(str(words)))))
+
+
+def prose(words: str) -> Markup:
+    """A text in which options of the command line are set apart."""
+    return Markup(_OPTION.sub(r"<code>\g<0></code>", text(words)))
 
 
 def element(name: str, *inner: Markup, **attributes: str) -> Markup:
@@ -48,7 +61,7 @@ def latency(value_ns: float | None) -> Markup:
 def swatch(colour: str, dash: str = "", *, is_line: bool = True) -> Markup:
     """A sample of a line or of an area."""
     kind = "line" if is_line else "area"
-    style = "dotted" if dash in {"dot", "1.5px,3px"} else "dashed" if "," in dash or dash == "dash" else "solid"
+    style = _STROKES.get(dash, "solid")
     return element("i", class_=f"swatch {kind} {style}", style=f"--c:var({colour})")
 
 
@@ -80,4 +93,4 @@ def folded(title: str, *inner: Markup, is_open: bool = False) -> Markup:
 
 def paragraph(words: object, kind: str = "") -> Markup:
     """A paragraph of text."""
-    return element("p", text(words), class_=kind)
+    return element("p", prose(str(words)), class_=kind)

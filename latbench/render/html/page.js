@@ -2,6 +2,7 @@
 (() => {
   const figures = JSON.parse(document.getElementById("figures").textContent);
   const root = document.documentElement;
+  const PRINTED = 680;  // what an A4 or a letter page holds
   const config = {
     displaylogo: false,
     responsive: true,
@@ -86,7 +87,7 @@
     if (meta.text === "bin") {
       return trace.y.map((value, index) => {
         const x = trace.x[index];
-        return `${value.toLocaleString("en")} from ${latency(x / meta.half)} to ${latency(x * meta.half)}`;
+        return `${latency(x / meta.half)} to ${latency(x * meta.half)}: ${value.toLocaleString("en")} ${meta.unit}`;
       });
     }
     return null;
@@ -133,6 +134,7 @@
     }
     for (const [name, axis] of Object.entries(figure.layout)) {
       if (!/^[xy]axis/.test(name)) continue;
+      if (name.startsWith("y")) axis.showspikes = false;
       if (linear && name.startsWith("y")) {
         axis.type = "linear";
         delete axis.range;
@@ -145,7 +147,7 @@
     }
     figure.layout.font.family = getComputedStyle(document.body).fontFamily;
     figure.layout.dragmode = matchMedia("(pointer: coarse)").matches ? false : "zoom";
-    figure.layout.width = place.clientWidth;
+    figure.layout.width = "light" in root.dataset ? Math.min(place.clientWidth, PRINTED) : place.clientWidth;
     figure.layout.uirevision = [...Object.values(choices)].map((each) => [...each].join()).join(";");
     return Plotly.react(place, figure.data, figure.layout, config).then(() => {
       if (!place.dataset.watched) {

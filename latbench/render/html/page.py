@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from latbench.render.html.contributions import contributions_chart
 from latbench.render.html.distributions import (
     as_mapping,
     histogram_chart,
@@ -22,14 +23,28 @@ from latbench.render.html.facts import (
 )
 from latbench.render.html.figures import Chart, Control
 from latbench.render.html.heading import PATH_WORDS, draw_heading, draw_path, page_title
-from latbench.render.html.markup import Markup, element, folded, join, paragraph, swatch, text
+from latbench.render.html.markup import (
+    Markup,
+    element,
+    folded,
+    join,
+    paragraph,
+    prose,
+    swatch,
+    text,
+)
 from latbench.render.html.over_time import (
-    contributions_chart,
     latency_chart,
     throughput_chart,
 )
 from latbench.render.html.sides import Shown, Side, prepare
-from latbench.render.html.tables import difference_table, hop_table, tail_bars, ways_table
+from latbench.render.html.tables import (
+    difference_table,
+    hop_notes,
+    hop_table,
+    tail_bars,
+    ways_table,
+)
 from latbench.render.outcome import amiss, lost_seq
 
 POLICY: Final = (
@@ -57,9 +72,9 @@ def draw_page(
     charts = _charts(shown)
     sections = [
         element("header", draw_heading(shown)),
-        Markup(verdict_html and f'<section class="verdict">{verdict_html}</section>' or ""),
+        element("section", Markup(verdict_html), class_="verdict") if verdict_html else Markup(""),
         *_told(shown),
-        _hops(shown),
+        _hops(shown, is_judged=verdict_html is not None),
         Markup(
             '<noscript><p class="alarm">The charts need JavaScript; the tables tell the figures '
             "without it.</p></noscript>"
@@ -117,7 +132,7 @@ def _told(shown: Sequence[Shown]) -> Iterator[Markup]:
             element(
                 "li",
                 element("span", text(severity), class_=f"badge {severity}"),
-                element("span", text(words)),
+                element("span", prose(words)),
             )
             for severity, words in each.findings
         ]
@@ -138,7 +153,7 @@ def _told(shown: Sequence[Shown]) -> Iterator[Markup]:
         if each.side.advice:
             parts.append(element("h3", text("What to change")))
             parts.append(
-                element("ul", *(element("li", text(piece)) for piece in each.side.advice))
+                element("ul", *(element("li", prose(piece)) for piece in each.side.advice))
             )  # fmt: skip
         title = [element("h3", text(each.label), class_="side")] if each.letter else []
         columns.append(element("div", *title, *parts))
@@ -147,15 +162,16 @@ def _told(shown: Sequence[Shown]) -> Iterator[Markup]:
     )  # fmt: skip
 
 
-def _hops(shown: Sequence[Shown]) -> Markup:
+def _hops(shown: Sequence[Shown], *, is_judged: bool) -> Markup:
     parts = [element("h2", text("Latency by hop")), draw_path(), paragraph(PATH_WORDS, "note")]
     if len(shown) == 1:
-        parts.append(hop_table(shown[0]))
+        parts += [hop_table(shown[0]), hop_notes(shown[0])]
         if shown[0].is_one_run:
             parts.append(folded("End to end, counted in different ways", _ways(shown[0])))
     else:
-        parts.append(difference_table(*shown))
-        parts.append(paragraph(_NOISE, "note"))
+        parts += [difference_table(*shown), hop_notes(shown[1])]
+        if not is_judged:
+            parts.append(paragraph(_NOISE, "note"))
         for each in shown:
             parts.append(folded(f"All figures of {each.label}", hop_table(each)))
     return element("section", *parts)
@@ -242,8 +258,7 @@ def _facts(shown: Sequence[Shown]) -> Iterator[Markup]:
         differing = list(differences_in_words(groups))
         told = "; ".join(differing) if differing else "nothing that is recorded"
         parts.append(paragraph(f"What differs between A and B: {told}.", "words"))
-    for facts in groups:
-        parts.append(folded(facts.title, draw_facts(facts, shown)))
+    parts += [folded(facts.title, draw_facts(facts, shown)) for facts in groups]
     for each in shown:
         if each.is_one_run and each.side.results[0].processes:
             title = f"Processes of {each.label}" if each.letter else "Processes"

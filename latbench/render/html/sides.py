@@ -56,6 +56,11 @@ class Shown:
         return sorted(self.side.findings, key=lambda finding: SEVERITIES.index(finding[0]))
 
     @property
+    def dash(self) -> str:
+        """Of its lines, where they are told apart by more than colour."""
+        return "5px,3px" if self.letter == "A" else "solid"
+
+    @property
     def is_one_run(self) -> bool:
         """Whether there is one."""
         return len(self.side.results) == 1

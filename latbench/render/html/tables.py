@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from latbench.render.comparison import comparison_words
@@ -54,7 +54,7 @@ def _kind(name: str) -> str:
 
 
 def hop_table(shown: Shown) -> Markup:
-    """A row for each hop, and what a first reader has to know."""
+    """A row for each hop."""
     first = shown.side.results[0]
     embedded = first.config.is_embedded
     rows = []
@@ -66,8 +66,7 @@ def hop_table(shown: Shown) -> Markup:
         cells = [_named(name, _what(name, embedded=embedded)), count, *figures]
         rows.append((cells, _kind(name)))
     header = [text("hop"), text("count"), *(text(each.name) for each in _ALL)]
-    notes = hop_notes(shown)
-    return join([table(header, rows, label="Latency by hop"), notes])
+    return table(header, rows, label=f"Latency by hop {shown.letter}".strip())
 
 
 def hop_notes(shown: Shown) -> Markup:
@@ -106,11 +105,15 @@ def ways_table(result: RunResult) -> Markup:
 # --- the tail -----------------------------------------------------------------------------------
 
 
+def _means(shown: Shown) -> dict[str, float]:
+    return {hop.name: shown.pool.hops[hop.name].mean_ns for hop in PARTS}
+
+
 def tail_bars(shown: Sequence[Shown]) -> Markup:
     """The parts' means over all ticks and over the slowest, as bars of one scale."""
-    bars: list[tuple[str, Mapping[str, float]]] = []
+    bars: list[tuple[str, dict[str, float]]] = []
     for each in shown:
-        means = {hop.name: each.pool.hops[hop.name].mean_ns for hop in PARTS}
+        means = _means(each)
         bars.append((each.prefixed("all ticks"), means))
         if each.pool.tail is not None:
             bars.append((each.prefixed("slowest 1 %"), each.pool.tail.mean_ns))
@@ -165,16 +168,19 @@ def _tails_in_words(shown: Sequence[Shown]) -> Iterator[str]:
     for each in shown:
         tail, name = each.pool.tail, f"{each.letter}: " if each.letter else ""
         if tail is None:
-            yield f"{name}Which ticks are the slowest is not known: fewer than 100 of a run's lie above p99."
+            yield (
+                f"{name}Which ticks are the slowest is not known: fewer than 100 of a run's lie "
+                "above its p99."
+            )
             continue
-        means = {hop.name: each.pool.hops[hop.name].mean_ns for hop in PARTS}
+        means = _means(each)
         if each.is_one_run:
             yield name + tail_words(tail, means)
             continue
         grown = tail.grows_most(means)
         yield (
-            f"{name}Slowest: {format_count(tail.count)} ticks, of each run those above its own p99. What "
-            f"grows most in them is {grown}: from {format_latency(means[grown])} to "
+            f"{name}Slowest: {format_count(tail.count)} ticks, of each run those above its "
+            f"own p99. What grows most in them is {grown}: from {format_latency(means[grown])} to "
             f"{format_latency(tail.mean_ns[grown])}."
         )
 
@@ -210,7 +216,11 @@ def difference_mark(base: float | None, new: float | None) -> Markup:
 def difference_table(base: Shown, new: Shown) -> Markup:
     """Each hop of both sides, statistic by statistic."""
     header = [text("hop")]
-    for statistic in _COMPARED:
+    totals = [each.pool.end_to_end for each in (base, new)]
+    compared = [
+        each for each in _COMPARED if any(each.read(total) is not None for total in totals)
+    ]  # fmt: skip
+    for statistic in compared:
         header += [text(f"{statistic.name} {base.letter}"), text(new.letter), text("change")]
     embedded = base.side.results[0].config.is_embedded
     rows = []
@@ -218,14 +228,11 @@ def difference_table(base: Shown, new: Shown) -> Markup:
         cells = [_named(name, _what(name, embedded=embedded))]
         if name not in new.pool.hops:
             continue
-        for statistic in _COMPARED:
+        for statistic in compared:
             values = [
                 statistic.read(each.pool.hops[name]) if each.pool.hops[name].count else None
                 for each in (base, new)
             ]
             cells += [latency(values[0]), latency(values[1]), difference_mark(*values)]
         rows.append((cells, _kind(name)))
-    return join(
-        [element("div", table(header, rows, label="Differences by hop"), class_="differences"),
-         hop_notes(new)]
-    )  # fmt: skip
+    return element("div", table(header, rows, label="Differences by hop"), class_="differences")
