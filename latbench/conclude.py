@@ -6,6 +6,8 @@ import contextlib
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from latbench import __version__, client_statistics
 from latbench.advice import advise
 from latbench.analysis import SecondMedians, summarise
@@ -19,19 +21,26 @@ from latbench.recording import (
     CONSUMER_STATISTICS,
     HICCUPS,
     MACHINE,
+    PROCESSES,
     PRODUCER_STATISTICS,
     USAGE,
+    WORST_HICCUP_COLUMNS,
+    WORST_HICCUPS,
 )
 from latbench.result import Counts, RunResult, RunStatus
 from latbench.ring import Rows
 from latbench.settling import find_drift
 from latbench.spool import ROW_FILES, SpoolReader, Tally
-from latbench.stalls import Mask, Stalls, hiccup_histogram
+from latbench.stalls import Mask, Stalls, hiccup_histogram, worst_wake_ups
 from latbench.store import ResultWriter, Samples
 from latbench.usage import machine_figures, process_figures, thinned
 
 SAMPLES: Final = (USAGE, MACHINE, PRODUCER_STATISTICS, CONSUMER_STATISTICS)
 """The tables of once a second, in the order that the file has them."""
+HICCUP_SPAN_NS: Final = 100 * NS_PER_MS
+MOST_HICCUPS: Final = 3600
+"""Of each process the file keeps the worst of every 100 ms, of runs over 6 min so many at most:
+a day's wake-ups are 86 million, which the file has as a histogram."""
 
 
 def conclude(
@@ -101,11 +110,21 @@ class _Conclusion:
         return {**self.figures.hops.histograms, "hiccup": self.hiccups}
 
     def samples(self) -> dict[str, Samples]:
-        """What was sampled once a second, as the file keeps it."""
-        return {
+        """What was sampled once a second and the worst hiccups, as the file keeps them."""
+        tables = {
             name: dict(zip(ROW_FILES[name], thinned(rows).T.copy(), strict=True))
             for name, rows in self.sampled.items()
         }
+        return {**tables, WORST_HICCUPS: self._worst_hiccups()}
+
+    def _worst_hiccups(self) -> Samples:
+        span_ns = self.to_ns - self.preface.start_ns
+        every_ns = max(-(-span_ns // MOST_HICCUPS), HICCUP_SPAN_NS)
+        found = []
+        for number, process in enumerate(PROCESSES):
+            worst = worst_wake_ups(self.rows[HICCUPS[process]], every_ns)
+            found.append(np.insert(worst, 1, number, axis=1))
+        return dict(zip(WORST_HICCUP_COLUMNS, np.concatenate(found).T.copy(), strict=True))
 
     def _statistics(self, ring: str) -> Rows:
         """Rows of the seconds that began within the measured span."""

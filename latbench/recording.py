@@ -21,6 +21,9 @@ PROCESSES: Final = ("supervisor", "generator", "relay", "consumer", "broker")
 """Each has a hiccup meter and is sampled once a second."""
 HICCUPS: Final[Mapping[str, str]] = {process: f"hiccups.{process}" for process in PROCESSES}
 """The ring of each process's hiccup meter."""
+WORST_HICCUPS: Final = "hiccups"
+WORST_HICCUP_COLUMNS: Final = ("at_ns", "process", "late_ns")
+"""What a result file keeps of them: the latest wake-ups, and when they were due."""
 PRODUCER_STATISTICS: Final = "producer"
 CONSUMER_STATISTICS: Final = "fetches"
 

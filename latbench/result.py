@@ -16,8 +16,8 @@ SCHEMA_VERSION: Final = 2
 1 (0.1.0): one row a tick sent; metadata `latbench` holds a `RunResult` as JSON, `latbench.hdr` the
 hops' histograms (HdrHistogram V2, compressed, base64) by name.
 2 (0.1.0): column `stall`; `latbench.hdr` has `hiccup`, too; metadata `latbench.samples` holds what
-was sampled once a second (an Arrow stream, base64); `RunResult` has its members from `warmup_ns`
-on, `Finding` has `allowed`; `floor` where `--floor` was given.
+was sampled once a second and the worst hiccups (Arrow streams, base64); `RunResult` has its members
+from `warmup_ns` on, `Finding` has `allowed`; `floor` where `--floor` was given.
 """
 
 

@@ -29,11 +29,14 @@ from latbench.histogram import (
     highest_equivalents,
     lowest_equivalents,
 )
+from latbench.recording import PROCESSES, WORST_HICCUPS
 from latbench.result import HopSummary, RunResult
 from latbench.store import (
+    Samples,
     column_names,
     read_histograms,
     read_result,
+    read_samples,
     read_ticks,
     require_columns,
 )
@@ -91,7 +94,9 @@ class Timeline:
     stalled: Ints
     """Ticks that overlap a stall; empty where the file does not tell (schema 1, no meters)."""
     hiccup_max_ns: dict[str, Floats]
-    """By process the worst wake-up; no process where the file does not keep it."""
+    """By process how late the worst of the wake-ups came that the file keeps: that of each 100 ms,
+    of longer spans in runs over 6 min. NaN where none of those was due in the interval; no process
+    where the file keeps none (no meters, or an early file of schema 2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +183,9 @@ def _read_timeline(path: Path, result: RunResult, most_intervals: int) -> Timeli
     tally = _IntervalTally(begin_ns, end_ns - begin_ns if ticks else 0, most)
     for table in read_ticks(path, names):
         tally.add(_measured(table))
-    return tally.timeline(has_stalls=has_stalls)
+    worst = read_samples(path).get(WORST_HICCUPS)
+    hiccups = tally.hiccups(worst) if worst is not None else {}
+    return tally.timeline(hiccups, has_stalls=has_stalls)
 
 
 def _measured(table: TickTable) -> Stamps:
@@ -239,7 +246,20 @@ class _IntervalTally:
                 )
                 histogram.clear()
 
-    def timeline(self, *, has_stalls: bool) -> Timeline:
+    def hiccups(self, worst: Samples) -> dict[str, Floats]:
+        """The greatest of the worst wake-ups by process and interval."""
+        numbers = (worst["at_ns"] - self._begin_ns) // self._interval_ns
+        inside = (numbers >= 0) & (numbers < self._size)
+        found: dict[str, Floats] = {}
+        for number, process in enumerate(PROCESSES):
+            of_process = inside & (worst["process"] == number)
+            if of_process.any():
+                found[process] = np.full(self._size, np.nan)
+                late_ns = worst["late_ns"][of_process].astype(np.float64)
+                np.fmax.at(found[process], numbers[of_process], late_ns)
+        return found
+
+    def timeline(self, hiccups: dict[str, Floats], *, has_stalls: bool) -> Timeline:
         """All of it, once every tick was added."""
         self._close()
         return Timeline(
@@ -253,7 +273,7 @@ class _IntervalTally:
                 if not np.isnan(figures).all()
             },
             stalled=self._stalled if has_stalls else self._stalled[:0],
-            hiccup_max_ns={},
+            hiccup_max_ns=hiccups,
         )
 
 
@@ -301,8 +321,7 @@ def bins_of(groups: Sequence[Mapping[str, Distribution]]) -> list[dict[str, Bins
     Edges are powers of 10^(1/20) ns. A sample is taken for the middle of its counter, which is
     within 0.05 % of it; 0 ns is in the first bin.
     """
-    counters = np.arange(COUNTERS)
-    middles = (lowest_equivalents(counters) + highest_equivalents(counters)) / 2
+    middles = _middles()
     has_samples = np.zeros(COUNTERS, dtype=np.bool_)
     for group in groups:
         for distribution in group.values():
@@ -312,17 +331,18 @@ def bins_of(groups: Sequence[Mapping[str, Distribution]]) -> list[dict[str, Bins
         return [{} for _ in groups]
     lowest, highest = np.log10(np.maximum(used[[0, -1]], 1)) * BINS_PER_DECADE
     edges = 10 ** (np.arange(math.floor(lowest), math.floor(highest) + 2) / BINS_PER_DECADE)
-    places = np.searchsorted(edges, middles, side="right") - 1
-    places = np.clip(places, 0, edges.size - 2)
-    return [
-        {
-            key: Bins(edges, _binned(part.counts, places, edges.size - 1))
-            for key, part in group.items()
-        }
-        for group in groups
-    ]
+    return [{key: rebinned(part, edges) for key, part in group.items()} for group in groups]
 
 
-def _binned(counts: npt.NDArray[np.uint64], places: Ints, size: int) -> Ints:
+def rebinned(distribution: Distribution, edges_ns: Floats) -> Bins:
+    """Its samples by other edges; those beyond the outer edges are in the outer bins."""
+    places = np.searchsorted(edges_ns[1:-1], _middles(), side="right")
     # float64 adds integers exactly up to 2^53
-    return np.bincount(places, counts, minlength=size).astype(np.int64)
+    counts = np.bincount(places, distribution.counts, minlength=edges_ns.size - 1)
+    return Bins(edges_ns, counts.astype(np.int64))
+
+
+def _middles() -> Floats:
+    """The middle of every counter."""
+    counters = np.arange(COUNTERS)
+    return (lowest_equivalents(counters) + highest_equivalents(counters)) / 2

@@ -174,3 +174,21 @@ def hiccup_histogram(rows: RowSequence, from_ns: int, to_ns: int) -> Histogram:
         inside = (part[:, 0] >= from_ns) & (part[:, 0] < to_ns)
         histogram.record(part[inside, 1])
     return histogram
+
+
+def worst_wake_ups(rows: RowSequence, every_ns: int) -> Rows:
+    """The latest wake-up of each `every_ns` of one meter: rows of deadline and lateness."""
+    kept = [_worst(part, every_ns) for part in chunks(rows)]
+    return _worst(np.concatenate(kept), every_ns) if kept else np.empty((0, 2), dtype=np.int64)
+
+
+def _worst(rows: Rows, every_ns: int) -> Rows:
+    """Of neighbouring rows that are due in the same span, the latest one."""
+    spans = rows[:, 0] // every_ns
+    begins = np.flatnonzero(np.diff(spans, prepend=-1))
+    sizes = np.diff(begins, append=len(rows))
+    is_worst = rows[:, 1] == np.repeat(np.maximum.reduceat(rows[:, 1], begins), sizes)
+    worst = rows[is_worst]
+    # of several that are equally late the first
+    worst_rows: Rows = worst[np.diff(worst[:, 0] // every_ns, prepend=-1) != 0]
+    return worst_rows

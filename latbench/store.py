@@ -225,7 +225,7 @@ def read_histograms(path: Path) -> dict[str, str]:
 
 
 def read_samples(path: Path) -> dict[str, dict[str, npt.NDArray[np.int64]]]:
-    """What was sampled once a second, columns by table; none in a file of schema 1."""
+    """What was sampled once a second and the worst hiccups, columns by table; none in schema 1."""
     content = _metadata(path).get(SAMPLES_KEY, b"{}")
     try:
         streams = msgspec.json.decode(content, type=dict[str, bytes])

@@ -230,6 +230,16 @@ def test_what_can_not_be_is_refused_before_anything_starts(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_sweep_has_its_chart_already(
+    finder: Finder, call_latbench: Caller, tmp_path: Path
+) -> None:
+    call_latbench("sweep", *SLO, "--output", "s.parquet", cwd=tmp_path)
+    told = call_latbench("report", "s.parquet", cwd=tmp_path)
+    run = call_latbench("report", "s.parquet", "--plot", cwd=tmp_path)
+    assert (run.code, run.stdout) == (0, told.stdout)
+    assert run.stderr == "s.parquet is of a sweep: the chart above is all there is to draw\n"
+
+
 def test_a_sweep_has_no_rows_to_verify_and_nothing_to_save(
     finder: Finder, call_latbench: Caller, tmp_path: Path
 ) -> None:

@@ -32,6 +32,7 @@ from latbench.recording import (
     RELAY,
     TICK_RINGS,
     USAGE,
+    WORST_HICCUPS,
 )
 from latbench.result import Counts, RunResult, RunStatus
 from latbench.spool import SpoolReader, Tally
@@ -272,8 +273,15 @@ def test_the_file_keeps_samples_hiccups_and_which_ticks_a_stall_held_up(
 ) -> None:
     result = make_result(sampled, RunStatus.COMPLETE, output=tmp_path / "run.parquet")
     samples = read_samples(tmp_path / "run.parquet")
+    hiccups = samples.pop(WORST_HICCUPS)
     assert set(samples) == {USAGE, MACHINE, PRODUCER_STATISTICS, CONSUMER_STATISTICS}
     assert {len(table["at_ns"]) for table in samples.values()} == {15}  # the warm-up's as well
+    # of each 100 ms of 13 s the worst, of five processes
+    assert np.bincount(hiccups["process"]).tolist() == [pytest.approx(130, abs=1)] * 5
+    late = hiccups["late_ns"] > 60_000
+    assert set(hiccups["process"][late]) == {1}
+    assert hiccups["late_ns"][late].tolist()[0] == 50 * NS_PER_MS
+    assert hiccups["at_ns"][late].tolist()[0] == START_NS + NS_PER_S
     encoded = HdrHistogram.decode(read_histograms(tmp_path / "run.parquet")["hiccup"].encode())
     assert result.hiccups is not None
     assert encoded.get_total_count() == result.hiccups.count
@@ -294,6 +302,16 @@ def test_the_file_keeps_samples_hiccups_and_which_ticks_a_stall_held_up(
     assert (result.stalls.count, result.stalls.threshold_ns) == (1, STALL_NS)
     assert result.stalls.ticks == stalled
     assert result.stalls.without.count == 10_000 - stalled
+
+
+def test_a_long_run_keeps_no_more_hiccups_than_a_short_one(
+    sampled: SpoolReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conclude, "MOST_HICCUPS", 6)
+    make_result(sampled, RunStatus.COMPLETE, output=tmp_path / "run.parquet")
+    hiccups = read_samples(tmp_path / "run.parquet")[WORST_HICCUPS]
+    assert max(np.bincount(hiccups["process"])) <= 8
+    assert sorted(set(hiccups["late_ns"].tolist())) == [60_000, 20 * NS_PER_MS, 50 * NS_PER_MS]
 
 
 def test_a_run_without_samples_says_nothing_of_machine_and_clients(spool: SpoolReader) -> None:

@@ -15,7 +15,15 @@ from latbench.histogram import Histogram
 from latbench.recording import HICCUPS, PROCESSES
 from latbench.result import TailShare
 from latbench.ring import Rows
-from latbench.stalls import IN_HANDS_OF, STALL_NS, Spans, Stalls, StallTally, hiccup_histogram
+from latbench.stalls import (
+    IN_HANDS_OF,
+    STALL_NS,
+    Spans,
+    Stalls,
+    StallTally,
+    hiccup_histogram,
+    worst_wake_ups,
+)
 from tests.rows import START_NS, empty_rows, make_stamps, make_wake_ups
 
 Column = npt.NDArray[np.int64]
@@ -282,3 +290,24 @@ def test_wake_ups_count_whose_deadline_falls_into_the_span(
     expected.record(np.arange(21, 51))
     assert (histogram.counts == expected.counts).all()
     assert (histogram.count, histogram.min_ns, histogram.max_ns) == (30, 21, 50)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 40), st.integers(0, 9)), max_size=60),
+    st.integers(1, 100),
+    st.integers(1, 20),
+)
+def test_the_worst_wake_up_of_each_span_is_kept_with_its_deadline(
+    wake_ups: list[tuple[int, int]], every_ns: int, chunk: int
+) -> None:
+    gaps, late = np.array(wake_ups, dtype=np.int64).reshape(-1, 2).T
+    rows = np.column_stack([np.cumsum(gaps), late])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stalls, "_CHUNK_ROWS", chunk)
+        found = worst_wake_ups(rows, every_ns).tolist()
+    expected: dict[int, list[int]] = {}
+    for deadline_ns, late_ns in rows.tolist():
+        worst = expected.setdefault(deadline_ns // every_ns, [deadline_ns, late_ns])
+        if late_ns > worst[1]:
+            worst[:] = deadline_ns, late_ns
+    assert found == list(expected.values())

@@ -13,12 +13,14 @@ from latbench import advice
 from latbench.findings import describe, severity
 from latbench.floor import floor_ns_by_hop, times_floor
 from latbench.render.console import open_console
+from latbench.render.plot import Plot, most_intervals
 from latbench.render.report import ALLOWED, Report
 from latbench.result import RunResult
+from latbench.series import read_series
 
 
-def show(result: RunResult, path: Path, *, as_json: bool) -> None:
-    """Print a result that lies at `path`."""
+def show(result: RunResult, path: Path, *, as_json: bool, plotted: bool = False) -> None:
+    """Print a result that lies at `path`; `plotted`: and below it what its rows look like."""
     if as_json:
         summary = msgspec.to_builtins(result)
         summary["file"] = str(path)
@@ -32,7 +34,13 @@ def show(result: RunResult, path: Path, *, as_json: bool) -> None:
             told["text"] = advice.describe(piece)
         typer.echo(msgspec.json.format(msgspec.json.encode(summary), indent=2))
         return
-    open_console(sys.stdout, os.environ).print(worded(result, path))
+    console = open_console(sys.stdout, os.environ)
+    # read before anything is printed: a file whose rows are damaged is told in one line
+    series = read_series(path, most_intervals(console.width)) if plotted else None
+    console.print(worded(result, path))
+    if series is not None:
+        console.print()
+        console.print(Plot(result, series))
 
 
 def worded(result: RunResult, path: str | os.PathLike[str]) -> Report:

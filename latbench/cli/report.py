@@ -10,7 +10,7 @@ import typer
 from latbench import verification
 from latbench.cli import output, sweep_output
 from latbench.conclude import conclude
-from latbench.errors import LatbenchError
+from latbench.errors import LatbenchError, UsageError
 from latbench.result import RunStatus
 from latbench.spool import SUFFIX, SpoolReader, spool_path
 from latbench.store import read_result
@@ -34,16 +34,27 @@ def report(
             "--verify", help="Count all figures anew from FILE's rows; exit 4 where they differ."
         ),
     ] = False,
+    plot: Annotated[
+        bool,
+        typer.Option("--plot", help="Draw FILE's rows below: over time, and as distributions."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON.")] = False,
 ) -> int:
     """Print a run's report from its file alone."""
+    if plot and as_json:
+        raise UsageError("--plot and --json exclude each other", "--json has no pictures")
     if file.name.endswith(SUFFIX) and file.is_dir():
+        if plot and not save:
+            raise LatbenchError(
+                f"{file} is no result file yet: there are no rows in order to draw",
+                f"once its run has ended: latbench report {file} --save --plot",
+            )
         if verify:
             raise LatbenchError(
                 f"{file} holds no figures yet: a report of it is made from its rows",
                 "leave --verify out",
             )
-        _report_spool(file, save=save, as_json=as_json)
+        _report_spool(file, save=save, as_json=as_json, plot=plot)
         return 0
     if not file.exists() and spool_path(file).is_dir():
         raise LatbenchError(
@@ -56,16 +67,18 @@ def report(
         if verify:
             raise LatbenchError(f"{file} is of a sweep: it has no rows", "leave --verify out")
         sweep_output.show_sweep(read_sweep(file), [file], as_json=as_json)
+        if plot:
+            typer.echo(f"{file} is of a sweep: the chart above is all there is to draw", err=True)
         return 0
     result = read_result(file)
-    output.show(result, file, as_json=as_json)
+    output.show(result, file, as_json=as_json, plotted=plot)
     if verify:
         rows = verification.verify(file, result)
         typer.echo(f"verified: {rows:,} rows give the same figures", err=True)
     return 0
 
 
-def _report_spool(path: Path, *, save: bool, as_json: bool) -> None:
+def _report_spool(path: Path, *, save: bool, as_json: bool, plot: bool) -> None:
     result_path = path.with_name(path.name.removesuffix(SUFFIX))
     if save and result_path.exists():
         raise LatbenchError(f"{result_path} is there already", "move it away first")
@@ -76,4 +89,4 @@ def _report_spool(path: Path, *, save: bool, as_json: bool) -> None:
     result = conclude(spool, status, "", result_path if save else None)
     if save:
         spool.remove()
-    output.show(result, result_path if save else path, as_json=as_json)
+    output.show(result, result_path if save else path, as_json=as_json, plotted=plot)

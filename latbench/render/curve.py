@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator
 from typing import Final
 
-from latbench.render.ink import Ink, Line, left, right
+from latbench.render.axes import Scale, column_labels, framed, row_labels, row_of
+from latbench.render.ink import Ink, Line
 from latbench.sweep_result import SweepResult
 from latbench.units import format_latency, format_rate
 
@@ -31,37 +31,6 @@ class Mark:
     """None: it was overloaded, so it has no latency."""
     kind: str
     """`holds`, `fails` or `overloaded`."""
-
-
-class Scale:
-    """A logarithmic axis from `low` to `high`, onto 0 to 1."""
-
-    def __init__(self, low: float, high: float) -> None:
-        self.low, self.high = low, high
-        self._span = math.log(high / low)
-
-    def share(self, value: float) -> float:
-        """Where a value lies: 0 at the low end, 1 at the high one."""
-        return math.log(value / self.low) / self._span
-
-    def value(self, share: float) -> float:
-        """The value at a share of the axis."""
-        return self.low * math.exp(share * self._span)
-
-    def ticks(self, most: int) -> list[float]:
-        """Round values on the axis, fewer to a power of ten where it has many of those."""
-        found: list[float] = []
-        for factors in ((1, 2, 3, 4, 5, 6, 8), (1, 2, 5), (1, 3), (1,)):
-            decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-            found = [
-                factor * 10.0**decade
-                for decade in decades
-                for factor in factors
-                if self.low <= factor * 10.0**decade <= self.high
-            ]
-            if len(found) <= most:
-                break
-        return found or [self.low]
 
 
 class Chart:
@@ -104,12 +73,11 @@ def draw_chart(result: SweepResult, width: int, ink: Ink) -> list[Line]:
     chart = Chart(result)
     columns = min(width, _MOST_WIDTH) - _LABEL - 2
     glyph = 1 if ink.ascii_only else 0
-    grid: list[list[tuple[str, str]]] = [[(" ", "")] * columns for _ in range(HEIGHT)]
+    grid: list[Line] = [[(" ", "")] * columns for _ in range(HEIGHT)]
 
     def put(rate_hz: float, value_ns: float, mark: str, style: str) -> None:
         column = min(max(round(chart.x.share(rate_hz) * (columns - 1)), 0), columns - 1)
-        row = HEIGHT - 1 - round(chart.y.share(value_ns) * (HEIGHT - 1))
-        grid[min(max(row, 0), HEIGHT - 1)][column] = (mark, style)
+        grid[row_of(chart.y.share(value_ns), HEIGHT)][column] = (mark, style)
 
     for column in range(columns):
         put(chart.x.value(column / (columns - 1)), chart.limit_ns, _LIMIT[glyph], "dim")
@@ -120,37 +88,12 @@ def draw_chart(result: SweepResult, width: int, ink: Ink) -> list[Line]:
         value_ns = chart.y.high if mark.value_ns is None else mark.value_ns
         put(mark.rate_hz, value_ns, _MARKS[mark.kind][glyph], _MARK_STYLES[mark.kind])
 
-    labels = _row_labels(chart)
-    bar = "|" if ink.ascii_only else "│"
-    lines: list[Line] = [
-        [(right(ink.text(labels.get(row, "")), _LABEL), "dim"), (f" {bar}", "dim"), *cells]
-        for row, cells in enumerate(grid)
-    ]
-    corner = "+" if ink.ascii_only else "└"
-    lines.append([(" " * (_LABEL + 1) + corner + ink.rule(columns), "dim")])
-    lines.append([(" " * (_LABEL + 2) + _column_labels(chart, columns), "dim")])
-    return [*lines, _legend(chart, ink, glyph)]
-
-
-def _row_labels(chart: Chart) -> dict[int, str]:
-    """Round latencies beside their rows, and the limit, which goes before."""
-    labels: dict[int, str] = {}
-    for value_ns in [*chart.y.ticks(HEIGHT // 2), chart.limit_ns]:
-        row = HEIGHT - 1 - round(chart.y.share(value_ns) * (HEIGHT - 1))
-        labels[row] = format_latency(value_ns)
-    return labels
-
-
-def _column_labels(chart: Chart, columns: int) -> str:
-    """Round rates below their columns, as many as there is room for."""
-    text = ""
-    for rate_hz in chart.x.ticks(columns // 10):
-        label = format_rate(rate_hz)
-        column = round(chart.x.share(rate_hz) * (columns - 1)) - len(label) // 2
-        column = min(max(column, 0), columns - len(label))
-        if not text or column > len(text):
-            text = left(text, column) + label
-    return text
+    # the limit is told before a round latency that would stand in its row
+    latencies = [*chart.y.ticks(HEIGHT // 2), chart.limit_ns]
+    labels = row_labels(chart.y, latencies, HEIGHT, format_latency)
+    rates = [(chart.x.share(each), format_rate(each)) for each in chart.x.ticks(columns // 10)]
+    below = column_labels(rates, columns)
+    return [*framed(grid, labels, below, _LABEL, ink), _legend(chart, ink, glyph)]
 
 
 def _legend(chart: Chart, ink: Ink, glyph: int) -> Line:
