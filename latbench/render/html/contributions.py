@@ -56,7 +56,7 @@ def _contributions_over_time(shown: Sequence[Shown]) -> Chart:
             "type": "scatter",
             "mode": "lines",
             "x": middles(timeline, unit),
-            "yaxis": "y2" if number else "y",
+            **({"yaxis": "y2"} if number else {}),
         }
         data += [
             {

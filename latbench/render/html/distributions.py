@@ -114,7 +114,7 @@ def _curve(
     is_on = key not in _OFF_AT_FIRST if alone else key == SHOWN_FIRST
     common: Trace = {
         "type": "scatter",
-        "name": key if alone else shown.label,
+        "name": key if alone else shown.letter,
         "visible": is_on,
         "meta": {"hop": key, "text": "latency"},
     }
@@ -226,7 +226,7 @@ def _steps(shown: Shown, key: str, bins: Bins, *, alone: bool) -> Trace:
     return {
         "type": "scatter",
         "mode": "lines",
-        "name": (key if key == HICCUP else "ticks") if alone else shown.label,
+        "name": (key if key == HICCUP else "ticks") if alone else shown.letter,
         "x": seconds([middles[0] / ratio, *middles, middles[-1] * ratio]),
         "y": [0, *values, 0],
         "yaxis": "y2" if key == HICCUP else "y",

@@ -25,11 +25,9 @@ from latbench.render.html.figures import (
 )
 from latbench.render.html.sides import Shown
 from latbench.render.html.timebase import (
-    STALLS,
     is_only_run,
     middles,
     mode,
-    stalled_share,
     time_axis,
     unit_of,
     with_bands,
@@ -38,10 +36,11 @@ from latbench.series import HopTimeline, Timeline
 from latbench.units import format_duration
 
 _STATISTICS: Final = {"p50": "solid", "p99": "5px,3px", "max": "1.5px,3px"}
-_STALL_WORDS: Final = (
+_SHADED: Final = (
     "Shaded: the share of ticks that overlap a stall of the machine (a timer that woke 1 ms late "
     "or more)."
 )
+_STRIP: Final = "Below: how late the latest timer of all processes woke in it (hiccup)."
 
 
 def latency_chart(shown: Sequence[Shown]) -> Chart:
@@ -55,33 +54,39 @@ def latency_chart(shown: Sequence[Shown]) -> Chart:
         bargap=0,
     )
     several = any(not each.is_one_run for each in shown)
-    has_stalls = not several and any(
-        run.timeline.stalled.size for each in shown for run in each.side.series
-    )
-    if has_stalls and not alone:
-        figure["yaxis"]["domain"] = [0.3, 1]
-        figure["yaxis2"] = axis(
-            "stalled", domain=[0, 0.2], range=[0, 100], ticksuffix=" %", nticks=3, fixedrange=True
-        )
-        figure["xaxis"]["anchor"] = "y2"
-        data += _stall_lines(shown, unit, "y2")
+    has_strip = not several and any(each.side.series[0].timeline.hiccup_max_ns for each in shown)
+    if has_strip:
+        figure["yaxis"]["domain"] = [0.34, 1]
+        figure["yaxis3"] = latency_axis("hiccup", type="log", domain=[0, 0.24])
+        figure["xaxis"]["anchor"] = "y3"
+        data += [_hiccups(each, unit, alone=alone) for each in shown]
     for each in shown:
         for run in each.side.series:
             for hop, line in run.timeline.hops.items():
-                data += _latency_lines(each, run.timeline, unit, hop, line, alone=alone)
+                data += _latency_lines(
+                    each, run.timeline, unit, hop, line, several=several, alone=alone
+                )
+    only = shown[0].side.series[0].timeline
     if alone:
-        figure, data = with_bands(figure, data, shown[0].side.series[0].timeline, unit)
+        figure, data = with_bands(figure, data, only, unit)
+    words = [_interval_words(shown)]
+    if several:
+        words.append("Each run is a line of its own; all begin at 0.")
+    if alone and only.stalled.any():
+        words.append(_SHADED)
+    if has_strip:
+        words.append(_STRIP)
     return Chart(
         "latency",
         "Latency over time",
-        _latency_words(shown, alone=alone, several=several, has_stalls=has_stalls),
+        " ".join(words),
         data,
         figure,
         (
             hop_choice([hop for hop in HOP_NAMES if any(_has(each, hop) for each in shown)]),
             _statistic_choice(alone=alone, several=several),
         ),
-        height=400 if alone else 460,
+        height=480 if has_strip else 400,
     )
 
 
@@ -108,32 +113,28 @@ def _statistic_choice(*, alone: bool, several: bool) -> Control:
     )
 
 
-def _latency_words(
-    shown: Sequence[Shown], *, alone: bool, several: bool, has_stalls: bool
-) -> str:  # fmt: skip
-    intervals = {run.timeline.interval_ns for each in shown for run in each.side.series}
-    told = (
-        f"Of the ticks due in each interval of {format_duration(intervals.pop())}"
-        if len(intervals) == 1
-        else "Of the ticks due in each interval"
+def _interval_words(shown: Sequence[Shown]) -> str:
+    lengths = {run.timeline.interval_ns for each in shown for run in each.side.series}
+    of_length = f" of {format_duration(lengths.pop())}" if len(lengths) == 1 else ""
+    return (
+        f"Of the ticks due in each interval{of_length}; with fewer than 100 of them, p99 is the "
+        "slowest."
     )
-    words = f"{told}; with fewer than 100 of them, p99 is the slowest."
-    if several:
-        words += " Each run is a line of its own; all begin at 0."
-    if has_stalls:
-        words += f" {_STALL_WORDS}" if alone else (
-            " Below: the share of ticks that overlap a stall of the machine (a timer that woke "
-            "1 ms late or more)."
-        )  # fmt: skip
-    return words
 
 
 def _latency_lines(
-    shown: Shown, timeline: Timeline, unit: TimeUnit, hop: str, line: HopTimeline, *, alone: bool
+    shown: Shown,
+    timeline: Timeline,
+    unit: TimeUnit,
+    hop: str,
+    line: HopTimeline,
+    *,
+    alone: bool,
+    several: bool,
 ) -> Iterator[Trace]:
     values = {"p50": line.p50_ns, "p99": line.p99_ns, "max": line.max_ns}
     for statistic, dash in _STATISTICS.items():
-        if statistic == "max" and not shown.is_one_run:
+        if statistic == "max" and several:
             continue
         yield {
             "type": "scatter",
@@ -155,23 +156,34 @@ def _latency_lines(
         }
 
 
-def _stall_lines(shown: Sequence[Shown], unit: TimeUnit, yaxis: str) -> Iterator[Trace]:
-    """The same of two sides: bands would lie over one another."""
-    for each in shown:
-        for run in each.side.series:
-            timeline = run.timeline
-            if timeline.stalled.size:
-                yield {
-                    "type": "scatter",
-                    "mode": mode(timeline),
-                    "name": each.prefixed("stalled"),
-                    "x": middles(timeline, unit),
-                    "y": rounded(100 * stalled_share(timeline)),
-                    "yaxis": yaxis,
-                    "line": {"color": each.colour, "width": 1, "shape": "hvh"},
-                    "hovertemplate": "%{y:.1f} % of ticks",
-                    "meta": {"mark": STALLS},
-                }
+def _hiccups(shown: Shown, unit: TimeUnit, *, alone: bool) -> Trace:
+    """The worst wake-up of each interval, and whose it was."""
+    timeline = shown.side.series[0].timeline
+    processes = list(timeline.hiccup_max_ns)
+    size = timeline.begins_ns.size
+    # an interval may have none: long runs keep the worst of longer spans
+    late_ns = np.array([[0.0] * size, *timeline.hiccup_max_ns.values()])
+    late_ns = np.where(np.isnan(late_ns), 0.0, late_ns)
+    worst = late_ns.argmax(axis=0)
+    return {
+        "type": "scatter",
+        "mode": mode(timeline),
+        "name": shown.prefixed("hiccup"),
+        "x": middles(timeline, unit),
+        "y": seconds(np.where(worst > 0, late_ns.max(axis=0), np.nan).tolist()),
+        "yaxis": "y3",
+        "connectgaps": True,
+        "line": {
+            "color": "--hop-hiccup" if alone else shown.colour,
+            "width": 1.2,
+            "shape": "hvh",
+            "dash": "solid" if alone else shown.dash,
+        },
+        "meta": {
+            "text": "latency",
+            "whose": [processes[number - 1] if number else "" for number in worst.tolist()],
+        },
+    }
 
 
 def throughput_chart(shown: Sequence[Shown]) -> Chart:

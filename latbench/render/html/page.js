@@ -81,7 +81,8 @@
       return trace.y.map((value, index) => {
         const percent = (trace.customdata || [])[index];
         const told = value === null ? "" : latency(value);
-        return percent === undefined ? told : `${told} at p${percent}`;
+        const whose = (meta.whose || [])[index];
+        return told + (percent === undefined ? "" : ` at p${percent}`) + (whose ? ` (${whose})` : "");
       });
     }
     if (meta.text === "bin") {

@@ -38,7 +38,7 @@ class Shown:
     letter: str
     """`A` or `B`; "" where there is one side."""
     label: str
-    """The side's, with the letter where that is not the label."""
+    """The side's, after its letter; "" where there is one side."""
     colour: str
     side: Side
     pool: Pool
@@ -81,7 +81,7 @@ def prepare(sides: Sequence[Side]) -> tuple[Shown, ...]:
     return tuple(
         Shown(
             letter=letter if len(sides) > 1 else "",
-            label=_label(letter, side.label) if len(sides) > 1 else side.label,
+            label=_label(letter, side.label) if len(sides) > 1 else "",
             colour=f"--side-{letter.lower()}",
             side=side,
             pool=pooled,

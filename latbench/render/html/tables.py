@@ -39,7 +39,7 @@ _KINDS: Final = {
 def _named(name: str, what: str) -> Markup:
     return Markup(
         f"{swatch(hop_colour(name), is_line=False)}<b>{text(name)}</b>"
-        f'<span class="what">{text(what)}</span>'
+        f' <span class="what">{text(what)}</span>'
     )
 
 
@@ -92,7 +92,7 @@ def ways_table(result: RunResult) -> Markup:
     rows = []
     for name, since, summary, kind in ways:
         cells = [
-            Markup(f'<b>{text(name)}</b><span class="what">{text(since)}</span>'),
+            Markup(f'<b>{text(name)}</b> <span class="what">{text(since)}</span>'),
             text(format_count(summary.count)),
             *(latency(each.read(summary) if summary.count else None) for each in _WAYS),
         ]

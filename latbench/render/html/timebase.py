@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -11,8 +11,6 @@ from latbench.render.html.figures import TimeUnit, Trace, axis, rounded, time_un
 from latbench.render.html.sides import Shown
 from latbench.series import Timeline
 from latbench.units import format_count
-
-STALLS: Final = "stalls"
 
 
 def unit_of(shown: Sequence[Shown]) -> TimeUnit:
@@ -47,11 +45,6 @@ def is_only_run(shown: Sequence[Shown]) -> bool:
     return len(shown) == 1 and shown[0].is_one_run
 
 
-def stalled_share(timeline: Timeline) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Of each interval's ticks."""
-    return timeline.stalled / np.maximum(timeline.count, 1)
-
-
 def with_bands(
     figure: dict[str, Any], data: list[Trace], timeline: Timeline, unit: TimeUnit
 ) -> tuple[dict[str, Any], list[Trace]]:
@@ -61,7 +54,9 @@ def with_bands(
         return figure, data
     above = {**figure["yaxis"], "overlaying": "y", "side": "left", "tickmode": "auto"}
     below = {"range": [0, 1], "visible": False, "fixedrange": True}
-    moved = [{**trace, "yaxis": "y2"} for trace in data]
+    if "domain" in above:
+        below["domain"] = above["domain"]
+    moved = [{**trace, "yaxis": "y2"} if "yaxis" not in trace else trace for trace in data]
     return {**figure, "yaxis": below, "yaxis2": above}, [*bands, *moved]
 
 
@@ -70,7 +65,7 @@ def _stall_bands(timeline: Timeline, unit: TimeUnit) -> list[Trace]:
     if not timeline.stalled.size:
         return []
     marked = np.flatnonzero(timeline.stalled)
-    share = stalled_share(timeline)[marked]
+    share = timeline.stalled[marked] / timeline.count[marked]
     places = middles(timeline, unit)
     return [
         {
@@ -81,7 +76,7 @@ def _stall_bands(timeline: Timeline, unit: TimeUnit) -> list[Trace]:
             "width": timeline.interval_ns / unit.ns,
             "marker": {
                 "color": "--stall",
-                "opacity": rounded(0.05 + 0.45 * share),
+                "opacity": rounded(0.04 + 0.36 * share),
                 "line": {"width": 0},
             },
             "text": [
@@ -91,6 +86,5 @@ def _stall_bands(timeline: Timeline, unit: TimeUnit) -> list[Trace]:
             ],
             "textposition": "none",
             "hovertemplate": "%{text}",
-            "meta": {"mark": STALLS},
         }
     ]
