@@ -46,7 +46,7 @@ def _contributions_over_time(shown: Sequence[Shown]) -> Chart:
     figure["yaxis"] = latency_axis("mean", rangemode="tozero")
     data: list[Trace] = []
     if len(shown) == 2:
-        figure["yaxis"] |= {"domain": [0.55, 1], "title": {"text": "A, mean"}}
+        figure["yaxis"] = latency_axis("A, mean", rangemode="tozero", domain=[0.55, 1])
         figure["yaxis2"] = latency_axis(
             "B, mean", rangemode="tozero", domain=[0, 0.45], matches="y", anchor="x"
         )

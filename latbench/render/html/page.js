@@ -35,10 +35,17 @@
 
   // round values of a logarithmic axis of times, as many as there is room for: Plotly's own leave
   // the unit out between powers of ten
-  const tenths = Array.from({ length: 90 }, (_, index) => (10 + index) / 10);
+  function evenly(low, high, most) {
+    const least = (high - low) / most;
+    const decade = 10 ** Math.floor(Math.log10(least));
+    const step = [1, 2, 5, 10].find((factor) => factor * decade >= least) * decade;
+    const found = [];
+    for (let number = Math.ceil(low / step); number * step <= high; number++) found.push(number * step);
+    return found;
+  }
   function roundTimes([low, high], most) {
-    let found = [];
-    for (const factors of [tenths, [1, 1.5, 2, 3, 4, 5, 6, 8], [1, 2, 3, 5], [1, 2, 5], [1, 3], [1]]) {
+    let found = high - low < 0.8 ? evenly(10 ** low, 10 ** high, Math.min(most, 6)) : [];
+    for (const factors of found.length ? [] : [[1, 1.5, 2, 3, 4, 5, 6, 8], [1, 2, 3, 5], [1, 2, 5], [1, 3], [1]]) {
       found = [];
       for (let decade = Math.floor(low); decade <= Math.ceil(high); decade++) {
         for (const factor of factors) {
