@@ -37,7 +37,7 @@ from tests.html_pages import (
     traces,
     write_run,
 )
-from tests.results import SCHEMA_1, make_environment
+from tests.results import SCHEMA_1, make_client, make_environment
 
 EVIL = "</script><b>x</b><!-- <img src=x onerror=alert(1)> & \"'"
 DRAWN = 1e-3
@@ -436,3 +436,21 @@ def test_an_option_is_set_apart(side: Side) -> None:
 def test_plotly_gets_no_text_that_it_would_take_for_markup(side: Side) -> None:
     page = draw([evil_side(side, EVIL), evil_side(side, f"{EVIL}2")])
     assert "<" not in str(figures(page))
+
+
+def test_what_the_kafka_clients_counted_is_told_of_a_single_run(side: Side) -> None:
+    client = make_client()
+    rows = table(draw([make_side_like(side, client=client)]), "Where T3 goes")
+    told = {row[0]: row[1:3] for row in rows}
+    assert client.queue_mean_ns is not None
+    assert client.queue_max_ns is not None
+    assert told["in the producer's queue"] == [
+        format_latency(client.queue_mean_ns), format_latency(client.queue_max_ns),
+    ]  # fmt: skip
+    assert told["fetch request → answer"][1] == "–"
+
+
+def make_side_like(side: Side, **changes: Any) -> Side:
+    """The same with another result."""
+    result = msgspec.structs.replace(result_of(side), **changes)
+    return dataclasses.replace(side, results=(result,))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,26 +35,42 @@ def write_html(
 ) -> None:
     """Write the report of `base`, against `new` where that is given; to stdout without `output`.
 
-    Several files on a side are runs of one scenario. Raises `LatbenchError` for what is no result
-    file, and where the report can't be written; `UsageError` where one is there already.
+    A file appears whole or not at all. Several files on a side are runs of one scenario. Raises
+    `LatbenchError` for what is no result file, and where the report can't be written; `UsageError`
+    where one is there already.
     """
     if output is not None and output.is_dir():
         raise UsageError(f"{output} is a directory", f"write --output {output / 'report.html'}")
     if output is not None and output.exists() and not overwrite:
         raise UsageError(f"{output} is there already", "choose another --output, or move it away")
-    sides = [read_side(base, labels[0])]
-    if new:
-        sides.append(read_side(new, labels[1]))
-    page = draw_page(sides, plotly_js=plotly_bundle(), verdict_html=verdict_html)
+    page = draw_html(base, new, labels=labels, verdict_html=verdict_html)
     if output is None:
         sys.stdout.write(page)
         return
+    temporary = output.with_name(f".{output.name}.{os.getpid()}.partial")
     try:
-        output.write_text(page, encoding="utf-8")
+        temporary.write_text(page, encoding="utf-8")
+        temporary.replace(output)
     except OSError as error:
         raise LatbenchError(
             f"can't write {output}: {reason(error)}", "make room, or choose another --output"
         ) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def draw_html(
+    base: Sequence[Path],
+    new: Sequence[Path] = (),
+    *,
+    labels: tuple[str, str] = LABELS,
+    verdict_html: str | None = None,
+) -> str:
+    """The report as text; raises `LatbenchError` for what is no result file."""
+    sides = [read_side(base, labels[0])]
+    if new:
+        sides.append(read_side(new, labels[1]))
+    return draw_page(sides, plotly_js=plotly_bundle(), verdict_html=verdict_html)
 
 
 def plotly_bundle() -> str:

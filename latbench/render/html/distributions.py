@@ -110,7 +110,10 @@ def _curve(
     if not curve.percent.size:
         return
     colour = hop_colour(key) if alone else shown.colour
-    xs, ys = rounded(100 / (100 - curve.percent)), seconds(curve.value_ns.tolist())
+    # a thin line shows where a run lies, for which every fourth point will do
+    kept = np.arange(curve.percent.size - 1, -1, -4 if thin else -1)[::-1]
+    xs = rounded(100 / (100 - curve.percent[kept]))
+    ys = seconds(curve.value_ns[kept].tolist())
     is_on = key not in _OFF_AT_FIRST if alone else key == SHOWN_FIRST
     common: Trace = {
         "type": "scatter",

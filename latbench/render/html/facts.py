@@ -9,11 +9,13 @@ from typing import Any, Final
 import msgspec
 
 from latbench.clock import NS_PER_S
+from latbench.config import RunConfig
+from latbench.render.clients import Station, batches_in_words, stations, title
 from latbench.render.hops import NOT_AVAILABLE
 from latbench.render.html.markup import Markup, element, join, latency, paragraph, table, text
 from latbench.render.html.sides import Shown
 from latbench.render.machine import machine_words
-from latbench.result import RunResult
+from latbench.result import ClientFigures, RunResult
 from latbench.units import format_count, format_duration, format_latency, format_memory
 
 _MIXED: Final = "differs from run to run"
@@ -120,6 +122,25 @@ def differences_in_words(groups: Sequence[Facts]) -> Iterator[str]:
             if facts.title == "Broker" and name in {"bootstrap", "cluster_id"}:
                 continue  # an embedded broker gets another with each run
             yield f"{name} {old} → {new}"
+
+
+def draw_clients(client: ClientFigures, config: RunConfig) -> Markup:
+    """Where the Kafka hop goes, by what the clients count themselves."""
+    rows = [
+        ([text(each.name), latency(each.mean_ns), _most(each), text(each.words)], "")
+        for each in stations(client, config)
+    ]
+    header = [text("station"), text("mean"), text("max"), text("")]
+    notes = [paragraph("By librdkafka's own count; times overlap, so they don't add up.", "note")]
+    if batches := batches_in_words(client):
+        notes.append(paragraph(f"Batches: {batches}.", "note"))
+    return join([table(header, rows, label=title(config)), *notes])
+
+
+def _most(station: Station) -> Markup:
+    """The maximum; a dash where only the mean is counted."""
+    is_unknown = station.max_ns is None and station.mean_ns is not None
+    return text("–") if is_unknown else latency(station.max_ns)
 
 
 def draw_processes(result: RunResult) -> Markup:

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from latbench.render import clients
 from latbench.render.html.contributions import contributions_chart
 from latbench.render.html.distributions import (
     as_mapping,
@@ -17,6 +18,7 @@ from latbench.render.html.distributions import (
 )
 from latbench.render.html.facts import (
     differences_in_words,
+    draw_clients,
     draw_facts,
     draw_processes,
     gather,
@@ -260,11 +262,14 @@ def _facts(shown: Sequence[Shown]) -> Iterator[Markup]:
         parts.append(paragraph(f"What differs between A and B: {told}.", "words"))
     parts += [folded(facts.title, draw_facts(facts, shown)) for facts in groups]
     for each in shown:
-        if each.is_one_run and each.side.results[0].processes:
-            title = f"Processes of {each.label}" if each.letter else "Processes"
-            parts.append(folded(title, draw_processes(each.side.results[0])))
+        of_side = f" of {each.label}" if each.letter else ""
+        result = each.side.results[0]
+        if each.is_one_run and result.client is not None:
+            told = draw_clients(result.client, result.config)
+            parts.append(folded(f"{clients.title(result.config)}{of_side}", told))
+        if each.is_one_run and result.processes:
+            parts.append(folded(f"Processes{of_side}", draw_processes(result)))
         if each.side.sources:
-            title = f"Files of {each.label}" if each.letter else "Files"
             listed = element("ul", *(element("li", text(name)) for name in each.side.sources))
-            parts.append(folded(title, listed))
+            parts.append(folded(f"Files{of_side}", listed))
     yield element("section", element("h2", text("What was run, on what")), *parts)
