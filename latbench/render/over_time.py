@@ -147,7 +147,11 @@ def _small(name: str, tag: str, series: Mapping[str, Floats], columns: int, ink:
     else:
         canvas = Canvas(columns, _SMALL_HEIGHT, ink)
         for statistic, values in series.items():
-            for run in points_of(values, scale):
+            runs = points_of(values, scale)
+            if statistic == "max":
+                # the file keeps no wake-up of some intervals, which does not mean there was none
+                runs = [[point for run in runs for point in run]]
+            for run in runs:
                 canvas.line(run, STATISTICS[statistic][0], "")
         cells = canvas.cells()
     beside: dict[int, Line] = {
