@@ -167,8 +167,8 @@ def _with_users(ours: Properties, users: Mapping[str, str], which: str) -> Prope
 
 def check_options(config: RunConfig) -> None:
     """Raise `UsageError` for an address or a property that can't be; connects nowhere."""
-    if not config.is_embedded:
-        parse_bootstrap(config.broker)
+    if config.kept_broker or not config.is_embedded:
+        parse_bootstrap(config.kept_broker or config.broker)
     bootstrap = "127.0.0.1:1" if config.is_embedded else config.broker
     check_properties(producer_properties(config, bootstrap), consumer_properties(config, bootstrap))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -13,6 +14,8 @@ from latbench.clock import NS_PER_S
 from latbench.errors import UsageError
 
 EMBEDDED: Final = "embedded"
+KEPT: Final = f"{EMBEDDED}@"
+"""Before the address of an embedded broker that outlives the run: `latbench ab` keeps one."""
 SIMULATED: Final = "sim"
 WS_ENGINES: Final = ("picows", "websockets")
 KAFKA_CLIENTS: Final = ("librdkafka", "confluent-kafka")
@@ -104,7 +107,12 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_embedded(self) -> bool:
         """Whether latbench brings the broker."""
-        return self.broker == EMBEDDED
+        return self.broker == EMBEDDED or self.broker.startswith(KEPT)
+
+    @property
+    def kept_broker(self) -> str:
+        """Where an embedded broker listens that was there before the run; "": it gets its own."""
+        return self.broker.removeprefix(KEPT) if self.broker.startswith(KEPT) else ""
 
     @property
     def bounded_duration_ns(self) -> int:
@@ -142,6 +150,22 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
 def is_secret(key: str) -> bool:
     """Whether a librdkafka property's value is nobody's business."""
     return _SECRET.search(key) is not None
+
+
+def words_without_secrets(words: Iterable[str]) -> tuple[str, ...]:
+    """Words of a command line with passwords and keys blotted out: what may be stored and shown.
+
+    A secret is the value of `KEY=VALUE`, by itself or after `--producer=` and the like.
+    """
+    shown = []
+    for word in words:
+        option, joined, assignment = (
+            word.partition("=") if word.startswith("--") else ("", "", word)
+        )
+        key, equals, _ = assignment.partition("=")
+        secret = equals and is_secret(key.lower())
+        shown.append(f"{option}{joined}{key}=[secret]" if secret else word)
+    return tuple(shown)
 
 
 def _blotted(properties: dict[str, str]) -> dict[str, str]:

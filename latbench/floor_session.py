@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,13 +10,10 @@ import msgspec
 
 from latbench import __version__, environment
 from latbench.config import RunConfig
-from latbench.control import Work
-from latbench.plan import BrokerPlan
+from latbench.kept_broker import keep_broker
 from latbench.probing import Tell, await_stage, check_stage, measure_floor, prepare_floor
 from latbench.processes import StageProcess
-from latbench.recording import COLUMNS, RINGS_OF_STAGE
 from latbench.result import BrokerFacts, Environment, Floor
-from latbench.ring import create_memory
 from latbench.supervisor import Interrupted, Signals
 
 
@@ -49,7 +45,7 @@ def measure_alone(
             if mock is not None:
                 check_stage(mock)
 
-        bootstrap = config.broker
+        bootstrap = config.kept_broker or config.broker
         if mock is not None:
             bootstrap = await_stage(mock, lambda: mock.ready, hear).bootstrap
         facts = prepare_floor(config, bootstrap)
@@ -66,18 +62,8 @@ def measure_alone(
 @contextlib.contextmanager
 def _broker(config: RunConfig, log_directory: Path) -> Iterator[StageProcess | None]:
     """The embedded broker's process, told to work; None where the broker is another's."""
-    if not config.is_embedded:
+    if config.kept_broker or not config.is_embedded:
         yield None
         return
-    # the stage expects its ring, although it has no meter to write there
-    rings = [create_memory(len(COLUMNS[ring]), 1) for ring in RINGS_OF_STAGE["broker"]]
-    try:
-        process = StageProcess("broker", rings, log_directory / "broker.log")
-    finally:
-        for ring in rings:
-            os.close(ring)
-    try:
-        process.send(Work(BrokerPlan(run_id="", hiccups=False)))
+    with keep_broker(log_directory) as process:
         yield process
-    finally:
-        process.end()

@@ -7,12 +7,19 @@ values out of range are counted apart, and count, sum, extremes and sum of squar
 
 from __future__ import annotations
 
+import fractions
 import math
+import zlib
 from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from hdrh.codec import (
+    HdrCookieException,
+    HdrHistogramSettingsException,
+    HdrLengthException,
+)
 from hdrh.histogram import HdrHistogram
 
 LOWEST_NS: Final = 1
@@ -26,10 +33,26 @@ MIN_SAMPLES_BEYOND: Final = 100
 
 Values = npt.NDArray[np.int64]
 
+_DECODING_ERRORS: Final = (
+    HdrCookieException,
+    HdrHistogramSettingsException,
+    HdrLengthException,
+    ValueError,
+    RuntimeError,
+    TypeError,
+    IndexError,
+    OverflowError,
+    zlib.error,
+)
+"""What `hdrh` raises for what is no histogram; it lets its libraries' through."""
+
 _template = HdrHistogram(LOWEST_NS, HIGHEST_NS, SIGNIFICANT_DIGITS, b64_wrap=True)
 _HALF_MAGNITUDE: Final[int] = _template.sub_bucket_half_count_magnitude
 COUNTERS: Final[int] = _template.counts_len
 """How many counters a histogram has."""
+BUCKETS: Final[int] = _template.bucket_count
+SUB_BUCKETS: Final[int] = _template.sub_bucket_count
+"""Its layout, as HdrHistogram's tools tell it."""
 
 
 _MANTISSA_BITS: Final = 52
@@ -214,6 +237,44 @@ class Histogram:
         self._hdr.max_value = self.max_ns
         encoded: bytes = self._hdr.encode()
         return encoded.decode()
+
+    @classmethod
+    def decode(
+        cls,
+        encoded: str,
+        *,
+        min_ns: int,
+        max_ns: int,
+        mean_ns: float,
+        stdev_ns: float,
+        negative: int = 0,
+        out_of_range: int = 0,
+    ) -> Histogram:
+        """What `encode` gave, with the figures kept beside it, which counters alone don't tell.
+
+        All are those of the histogram that was encoded. The sum is that one's exactly as long as it
+        is below 2^52 (52 days of latency), the sum of squares as near as the two floats tell.
+        Raises `ValueError` for what is no histogram of this range and precision.
+        """
+        try:
+            decoded = HdrHistogram.decode(encoded.encode())
+        except _DECODING_ERRORS as error:
+            raise ValueError(f"no encoded histogram: {error}") from None
+        if decoded is None or decoded.counts_len != COUNTERS:
+            raise ValueError("a histogram of another range or precision")
+        histogram = cls()
+        histogram.counts[:] = np.frombuffer(decoded.counts, dtype=np.uint64)
+        histogram.count = int(histogram.counts.sum())
+        histogram.min_ns, histogram.max_ns = min_ns, max_ns
+        mean, count = fractions.Fraction(mean_ns), histogram.count
+        histogram.sum_ns = round(mean * count)
+        if count:
+            exact_mean = fractions.Fraction(histogram.sum_ns, count)
+            square = fractions.Fraction(stdev_ns) ** 2 + exact_mean**2
+            # rounded up: rounded down, equal samples would have a deviation of an imaginary number
+            histogram.sum_of_squares = math.ceil(square * count)
+        histogram.negative, histogram.out_of_range = negative, out_of_range
+        return histogram
 
     @classmethod
     def decode_counts(cls, encoded: str) -> npt.NDArray[np.uint64]:

@@ -101,7 +101,8 @@ class Launch:
 
     def hire_broker(self, rings: Rings, spool: SpoolWriter) -> None:
         """Start the embedded broker alone, where it is wanted and not there yet."""
-        if self._config.is_embedded and "broker" not in self._crew.members:
+        own = self._config.is_embedded and not self._config.kept_broker
+        if own and "broker" not in self._crew.members:
             self._crew.hire("broker", rings.descriptors_of("broker"), spool.log_path("broker"))
             plan = BrokerPlan(run_id=self._run_id, hiccups=self._config.hiccups)
             self._crew["broker"].send(Work(plan))
@@ -122,8 +123,8 @@ class Launch:
 
     def prepare_broker(self) -> BrokerFacts:
         """The broker, ready with its topic."""
-        bootstrap = self._config.broker
-        if self._config.is_embedded:
+        bootstrap = self._config.kept_broker or self._config.broker
+        if self._config.is_embedded and not self._config.kept_broker:
             bootstrap = self._ready("broker").bootstrap
         return broker.prepare_topic(self._config, bootstrap)
 

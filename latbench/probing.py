@@ -136,7 +136,7 @@ def await_stage(
             return value
         if monotonic_ns() > deadline_ns:
             raise LatbenchError(
-                f"the floor's {process.stage} says nothing after "
+                f"the {_called(process)} says nothing after "
                 f"{format_duration(longest_ns + _PATIENCE_NS)}",
                 "; ".join(process.log_tail()) or "its log is empty",
             )
@@ -153,8 +153,12 @@ def check_stage(process: StageProcess) -> None:
     if failed is None:
         tail = "; ".join(process.log_tail()) or "(empty)"
         raise LatbenchError(
-            f"the floor's {process.stage} died ({process.describe_end()})", f"its log ends: {tail}"
+            f"the {_called(process)} died ({process.describe_end()})", f"its log ends: {tail}"
         )
     error = LatbenchError(failed.message, failed.hint)
     error.exit_code = ExitCode(failed.exit_code)
     raise error
+
+
+def _called(process: StageProcess) -> str:
+    return "embedded broker" if process.stage == "broker" else f"floor's {process.stage}"

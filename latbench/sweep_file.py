@@ -1,24 +1,17 @@
-"""The file of a sweep: Parquet, a row a point, and the whole `SweepResult` as JSON in its metadata.
-
-The columns are for tools that draw and compare; whoever reads the metadata has everything.
-"""
+"""The file of a sweep: a row a point, the whole `SweepResult` in its metadata."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from latbench.errors import LatbenchError, reason
+from latbench.hop_columns import hop_fields, hop_values
 from latbench.recording import PROCESSES
+from latbench.summary_file import has_summary, read_summary, write_summary
 from latbench.sweep_result import SWEEP_SCHEMA_VERSION, SweepPoint, SweepResult
-from latbench.thresholds import STATISTICS
-from latbench.tick import HOPS
 
 SWEEP_KEY: Final = b"latbench.sweep"
 
@@ -45,23 +38,8 @@ SWEEP_COLUMNS: Final = (
 def write_sweep(path: Path, result: SweepResult) -> None:
     """Write a sweep's file, whole or not at all; raises `LatbenchError` where that can't be."""
     rows = [dict(_row(point, result)) for point in result.points]
-    fields = [
-        *SWEEP_COLUMNS,
-        *((f"cpu_{process}", pa.float64()) for process in PROCESSES),
-        *((f"{hop.name}_{statistic}_ns", pa.float64()) for hop in HOPS for statistic in STATISTICS),
-    ]
-    schema = pa.schema(fields, metadata={SWEEP_KEY: msgspec.json.encode(result)})
-    temporary = path.with_name(f"{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary, compression="zstd")
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise LatbenchError(
-            f"can't write {path}: {reason(error)}", "make room, or choose --output"
-        ) from None
+    cpus = ((f"cpu_{process}", pa.float64()) for process in PROCESSES)
+    write_summary(path, SWEEP_KEY, result, rows, [*SWEEP_COLUMNS, *cpus, *hop_fields()])
 
 
 def _row(point: SweepPoint, result: SweepResult) -> Iterator[tuple[str, Any]]:
@@ -80,37 +58,14 @@ def _row(point: SweepPoint, result: SweepResult) -> Iterator[tuple[str, Any]]:
                 yield name, getattr(point, name)
     for process in PROCESSES:
         yield f"cpu_{process}", point.cpu_shares.get(process)
-    for summary in point.hops:
-        if summary.count:
-            for statistic, value in summary.percentiles_ns.items():
-                yield f"{summary.hop}_{statistic}_ns", value
-            yield f"{summary.hop}_mean_ns", summary.mean_ns
-            yield f"{summary.hop}_max_ns", float(summary.max_ns)
+    yield from hop_values(point.hops)
 
 
 def is_sweep(path: Path) -> bool:
     """Whether a file is a sweep's, and not a run's."""
-    try:
-        return SWEEP_KEY in (pq.read_metadata(path).metadata or {})
-    except (OSError, pa.ArrowException, UnicodeDecodeError):
-        return False
+    return has_summary(path, SWEEP_KEY)
 
 
 def read_sweep(path: Path) -> SweepResult:
     """The result in a file that `is_sweep`; raises `LatbenchError` where it can't be read."""
-    content = (pq.read_metadata(path).metadata or {})[SWEEP_KEY]
-    try:
-        schema = msgspec.json.decode(content, type=_Versioned).schema
-        if schema > SWEEP_SCHEMA_VERSION:
-            raise LatbenchError(
-                f"{path} has sweep schema {schema}; this latbench reads up to "
-                f"{SWEEP_SCHEMA_VERSION}",
-                "pip install --upgrade latbench",
-            )
-        return msgspec.json.decode(content, type=SweepResult)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise LatbenchError(f"{path} has damaged metadata: {error}", "run it again") from None
-
-
-class _Versioned(msgspec.Struct):
-    schema: int
+    return read_summary(path, SWEEP_KEY, SweepResult, SWEEP_SCHEMA_VERSION)

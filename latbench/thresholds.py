@@ -3,6 +3,9 @@
 The grammar is `HOP.STATISTIC OPERATOR TIME`: HOP a name of `tick.HOPS`; STATISTIC one of
 `STATISTICS`; OPERATOR `<` or `<=`; TIME a number with its unit (`ns`, `us`, `µs`, `ms`, `s`).
 Blanks around the operator are free.
+
+Where people say what fails instead of what holds, `end_to_end.p99 > 15ms`, OPERATOR is `>` or `>=`
+and HOP may be left out: it is `end_to_end` then.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from latbench.tick import HOP_BY_NAME
 from latbench.units import format_latency, parse_duration_ns
 
 EXAMPLE: Final = "end_to_end.p99 < 5ms"
+LIMIT_EXAMPLE: Final = "end_to_end.p99 > 15ms"
 
 _PERCENTS: Final[Mapping[str, float]] = {f"p{percent:g}": percent for percent in PERCENTILES}
 STATISTICS: Final = (*_PERCENTS, "mean", "max")
@@ -35,6 +39,11 @@ _OPERATORS: Final[Mapping[str, Callable[[float, float], bool]]] = {
 _THRESHOLD: Final = re.compile(
     r"\s*(?P<hop>\w+)\.(?P<statistic>\w+(?:\.\d+)?)\s*(?P<operator>[<>=!≤≥]+)\s*(?P<limit>.*?)\s*"
 )
+_LIMIT: Final = re.compile(  # a statistic begins with a letter: the 9 of p99.9 alone is none
+    r"\s*(?:(?P<hop>\w+)\.)?(?P<statistic>[^\W\d]\w*(?:\.\d+)?)"
+    r"\s*(?P<operator>[<>=!≤≥]+)\s*(?P<limit>.*?)\s*"
+)
+_BOUND_OF_LIMIT: Final[Mapping[str, str]] = {">": "<=", ">=": "<", "=>": "<", "≥": "<"}
 _UNIT: Final = re.compile(r"[\d.]+\s*(?:ns|us|µs|μs|ms|s)")
 
 
@@ -98,11 +107,37 @@ def parse_threshold(text: str, option: str = "--slo") -> Threshold:
     if match is None:
         raise UsageError(f"{option} {text!r} is not HOP.STATISTIC < TIME", example)
     hop, statistic, sign, limit = match.group("hop", "statistic", "operator", "limit")
-    _check_name("hop", hop, HOP_BY_NAME, option)
-    _check_name("statistic", statistic, STATISTICS, option)
+    check_subject(hop, statistic, option)
     sign = {"≤": "<=", "=<": "<="}.get(sign, sign)
     if sign not in _OPERATORS:
         raise UsageError(f"{option} {text!r} is no upper bound: there are < and <=", example)
+    limit_ns = _parse_time(text, limit, option, example)
+    return Threshold(hop=hop, statistic=statistic, operator=sign, limit_ns=limit_ns)
+
+
+def parse_limit(text: str, option: str = "--fail-on") -> Threshold:
+    """The bound that holds unless what `text` says is the case: `p99 > 15ms` is p99 <= 15 ms.
+
+    Without a hop it is `end_to_end`; `option` names it in errors. Raises `UsageError` for anything
+    else.
+    """
+    match = _LIMIT.fullmatch(text)
+    example = f"write {option} '{LIMIT_EXAMPLE}'"
+    if match is None:
+        raise UsageError(f"{option} {text!r} is not HOP.STATISTIC > TIME", example)
+    hop, statistic, sign, limit = match.group("hop", "statistic", "operator", "limit")
+    hop = hop or "end_to_end"
+    _check_name("hop", hop, HOP_BY_NAME, option)
+    _check_name("statistic", statistic, STATISTICS, option)
+    if sign not in _BOUND_OF_LIMIT:
+        raise UsageError(f"{option} {text!r} says nothing that fails: there are > and >=", example)
+    limit_ns = _parse_time(text, limit, option, example)
+    return Threshold(
+        hop=hop, statistic=statistic, operator=_BOUND_OF_LIMIT[sign], limit_ns=limit_ns
+    )
+
+
+def _parse_time(text: str, limit: str, option: str, example: str) -> int:
     if not _UNIT.fullmatch(limit):  # 5 would be 5 s, and nobody means that of a latency
         raise UsageError(f"{option} {text!r} ends in no time with its unit: {limit!r}", example)
     limit_ns = parse_duration_ns(limit.replace("μ", "µ"), f"{option} limit")
@@ -112,7 +147,13 @@ def parse_threshold(text: str, option: str = "--slo") -> Threshold:
             "measured",
             example,
         )
-    return Threshold(hop=hop, statistic=statistic, operator=sign, limit_ns=limit_ns)
+    return limit_ns
+
+
+def check_subject(hop: str, statistic: str, option: str) -> None:
+    """Raise `UsageError` for a hop or a statistic that is not there."""
+    _check_name("hop", hop, HOP_BY_NAME, option)
+    _check_name("statistic", statistic, STATISTICS, option)
 
 
 def _check_name(what: str, name: str, known: Iterable[str], option: str) -> None:

@@ -44,10 +44,10 @@ def test_a_report_is_written_to_a_file(runs: list[Path], tmp_path: Path) -> None
 
 @pytest.mark.usefixtures("_small_bundle")
 def test_two_sides_go_by_their_labels(
-    runs: list[Path], capsys: pytest.CaptureFixture[str]
+    runs: list[Path], capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:  # fmt: skip
     write_html([runs[0]], [runs[1]], labels=("main", "branch"), verdict_html="<p>pass</p>")
-    page = capsys.readouterr().out
+    page = capfdbinary.readouterr().out.decode()
     told = texts(parsed(page))
     assert "A · main" in told
     assert "B · branch" in told
@@ -72,8 +72,9 @@ def test_a_directory_is_no_report(runs: list[Path], tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("_small_bundle")
 def test_a_report_that_cannot_be_written_is_told(runs: list[Path], tmp_path: Path) -> None:
-    with pytest.raises(LatbenchError, match=r"can't write .*: no such file or directory"):
-        write_html([runs[0]], output=tmp_path / "nowhere" / "report.html")
+    (tmp_path / "file").touch()
+    with pytest.raises(LatbenchError, match="can't write"):
+        write_html([runs[0]], output=tmp_path / "file" / "report.html")
 
 
 def test_what_is_no_result_is_told_before_anything_is_written(tmp_path: Path) -> None:

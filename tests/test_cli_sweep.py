@@ -237,7 +237,7 @@ def test_a_sweep_has_its_chart_already(
     told = call_latbench("report", "s.parquet", cwd=tmp_path)
     run = call_latbench("report", "s.parquet", "--plot", cwd=tmp_path)
     assert (run.code, run.stdout) == (0, told.stdout)
-    assert run.stderr == "s.parquet is of a sweep: the chart above is all there is to draw\n"
+    assert run.stderr == "s.parquet is of a sweep: the picture above is all there is to draw\n"
 
 
 def test_a_sweep_has_no_rows_to_verify_and_nothing_to_save(

@@ -282,3 +282,29 @@ def test_a_config_knows_its_source_its_broker_and_its_schedule() -> None:
 )
 def test_a_config_comes_back_from_json_as_it_was(run: RunConfig) -> None:
     assert msgspec.json.decode(msgspec.json.encode(run), type=RunConfig) == run
+
+
+def test_an_embedded_broker_that_is_there_is_named_by_its_address() -> None:
+    config = RunConfig(broker="embedded@127.0.0.1:9092")
+    assert config.is_embedded
+    assert config.kept_broker == "127.0.0.1:9092"
+
+
+@pytest.mark.parametrize("broker", ["embedded", "localhost:9092"])
+def test_no_other_broker_is_a_kept_one(broker: str) -> None:
+    assert RunConfig(broker=broker).kept_broker == ""
+
+
+def test_words_of_a_command_line_are_shown_without_their_secrets() -> None:
+    words = (
+        *("--producer", "sasl.password=hunter2", "--consumer=sasl.password=hunter2"),
+        *("--producer", "linger.ms=5", "--producer=linger.ms=6", "--name", "secret", "--linger=1"),
+        *("env", "KAFKA_PASSWORD=hunter2", "a=b=c"),
+    )
+    assert config.words_without_secrets(words) == (
+        *("--producer", "sasl.password=[secret]", "--consumer=sasl.password=[secret]"),
+        *("--producer", "linger.ms=5", "--producer=linger.ms=6", "--name", "secret", "--linger=1"),
+        *("env", "KAFKA_PASSWORD=[secret]", "a=b=c"),
+    )
+    for key in SECRETS:
+        assert config.words_without_secrets([f"{key}=x=y"]) == (f"{key}=[secret]",)

@@ -14,8 +14,11 @@ import typer
 
 from latbench.broker import consumer_properties, producer_properties
 from latbench.cli import build_app
+from latbench.cli.export_formats import Format
 from latbench.config import RunConfig
 from latbench.errors import ExitCode
+from latbench.export.prometheus import draw_prometheus
+from latbench.export.tables import csv_columns
 from latbench.findings import SEVERITY, Code
 from latbench.floor import PROBES
 from latbench.floor_session import FloorResult
@@ -24,6 +27,7 @@ from latbench.store import HISTOGRAMS_KEY, METADATA_KEY, SCHEMA
 from latbench.sweep_file import SWEEP_COLUMNS
 from latbench.tick import HOPS, Stamps
 from latbench.tickfile import COLUMNS
+from tests.results import make_result
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -134,9 +138,37 @@ def test_every_option_that_a_page_names_is_there() -> None:
     assert unknown == []
 
 
-@pytest.mark.parametrize("command", ["run", "report", "selftest", "floor", "sweep"])
+@pytest.mark.parametrize("command", ["run", "report", "selftest", "floor", "sweep", "compare"])
 def test_every_option_is_explained(command: str) -> None:
     assert set(options_of(command)) - names_in(DOCS / "running.md") == set()
+
+
+@pytest.mark.parametrize("command", ["export", "merge"])
+def test_every_option_of_an_export_is_explained(command: str) -> None:
+    assert set(options_of(command)) - names_in(DOCS / "export.md") == set()
+
+
+def test_every_format_of_an_export_is_explained_with_a_command() -> None:
+    page = (DOCS / "export.md").read_text()
+    missing = [
+        name for name in Format if f"| `{name}` |" not in page or f"--format {name} " not in page
+    ]
+    assert missing == []
+
+
+def test_every_metric_family_is_named() -> None:
+    text = draw_prometheus(make_result(hiccups=None), {})
+    told = set(re.findall(r"^# TYPE (\w+) ", text, flags=re.MULTILINE))
+    counts = {name for name in told if name.endswith("_ticks")}
+    assert len(counts) == 9
+    named = names_in(DOCS / "export.md")
+    assert told - counts - named == set()
+    assert {"latbench_sent_ticks", "latbench_lost_ticks", "latbench_hiccup_seconds"} <= named
+
+
+def test_every_column_of_the_csv_is_named() -> None:
+    added = set(csv_columns(SCHEMA.names)) - set(SCHEMA.names)
+    assert added - names_in(DOCS / "export.md") == set()
 
 
 def test_every_column_of_a_sweep_is_named() -> None:

@@ -272,3 +272,56 @@ def test_a_decoded_histogram_has_the_same_percentiles(seed: int) -> None:
     known = {percent: value for percent, value in told.items() if value is not None}
     decoded = HdrHistogram.decode(histogram.encode().encode())
     assert decoded.get_percentile_to_value_dict(list(known)) == known
+
+
+def decoded(histogram: Histogram, **changes: float) -> Histogram:
+    figures = {
+        name: getattr(histogram, name)
+        for name in ("min_ns", "max_ns", "mean_ns", "stdev_ns", "negative", "out_of_range")
+    }
+    return Histogram.decode(histogram.encode(), **figures | changes)
+
+
+@given(few)
+def test_a_histogram_comes_back_from_its_encoding_and_figures(values: list[int]) -> None:
+    histogram = histogram_of(values, [-1, HIGHEST_NS + 1])
+    back = decoded(histogram)
+    assert (back.counts == histogram.counts).all()
+    for name in ("count", "min_ns", "max_ns", "negative", "out_of_range"):
+        assert getattr(back, name) == getattr(histogram, name)
+    assert back.mean_ns == pytest.approx(histogram.mean_ns, rel=1e-15)
+    assert math.isclose(back.stdev_ns, histogram.stdev_ns, rel_tol=1e-7, abs_tol=1.0)
+
+
+@given(seeds)
+def test_what_came_back_has_the_exact_sum(seed: int) -> None:
+    histogram = histogram_of(many(seed).clip(max=10**11).tolist())
+    assert histogram.sum_ns < 1 << 52
+    assert decoded(histogram).sum_ns == histogram.sum_ns
+
+
+@given(few, few)
+def test_histograms_that_came_back_add_to_that_of_all_values(
+    first: list[int], second: list[int]
+) -> None:
+    total, whole = Histogram(), histogram_of(first, second)
+    for part in (first, second):
+        total.add(decoded(histogram_of(part)))
+    assert (total.counts == whole.counts).all()
+    assert (total.count, total.min_ns, total.max_ns) == (whole.count, whole.min_ns, whole.max_ns)
+    assert total.percentiles() == whole.percentiles()
+    assert total.mean_ns == pytest.approx(whole.mean_ns, rel=1e-14)
+    assert math.isclose(total.stdev_ns, whole.stdev_ns, rel_tol=1e-7, abs_tol=1.0)
+
+
+@given(st.text(max_size=60))
+def test_what_is_no_encoded_histogram_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError, match=r"histogram|encode|codec"):
+        Histogram.decode(text, min_ns=0, max_ns=0, mean_ns=0.0, stdev_ns=0.0)
+
+
+def test_a_histogram_of_another_precision_is_a_value_error() -> None:
+    other = HdrHistogram(1, HIGHEST_NS, 2, b64_wrap=True)
+    other.record_value(7)
+    with pytest.raises(ValueError, match="of another range or precision"):
+        Histogram.decode(other.encode().decode(), min_ns=7, max_ns=7, mean_ns=7.0, stdev_ns=0.0)

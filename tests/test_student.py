@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
-from latbench.student import two_sided_quantile
+from latbench.student import two_sided_probability, two_sided_quantile
 
 PROBABILITIES = st.floats(1e-9, 0.999)
 
@@ -57,3 +58,23 @@ def test_samples_exceed_it_as_often_as_it_says(degrees: int) -> None:
 def test_what_has_no_quantile_is_refused(probability: float, degrees: int) -> None:
     with pytest.raises(ValueError, match=f"probability {probability}, degrees {degrees}"):
         two_sided_quantile(probability, degrees)
+
+
+@given(st.floats(1, 5000), st.floats(-30, 30))
+def test_degrees_that_are_not_whole_are_as_scipy_has_them(degrees: float, t: float) -> None:
+    expected = 2 * stats.t.sf(abs(t), degrees)
+    found = two_sided_probability(t, degrees)
+    assert found == pytest.approx(expected, rel=1e-7 if expected > 1e-40 else 1e-2, abs=1e-300)
+
+
+@given(PROBABILITIES, st.integers(1, 200))
+def test_the_probability_is_the_quantiles_opposite(probability: float, degrees: int) -> None:
+    t = two_sided_quantile(probability, degrees)
+    assert two_sided_probability(t, degrees) == pytest.approx(probability, rel=1e-6)
+
+
+def test_a_probability_has_its_ends() -> None:
+    assert two_sided_probability(math.inf, 3.5) == 0.0
+    assert two_sided_probability(0.0, 3.5) == 1.0
+    with pytest.raises(ValueError, match=r"degrees 0\.5"):
+        two_sided_probability(1.0, 0.5)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from latbench.errors import UsageError
 from latbench.histogram import PERCENTILES, Histogram
-from latbench.thresholds import STATISTICS, Threshold, parse_threshold
+from latbench.thresholds import STATISTICS, Threshold, parse_limit, parse_threshold
 from latbench.tick import HOPS, Hop
 from tests.results import make_hops
 
@@ -123,3 +123,55 @@ def test_the_limit_itself_is_allowed_by_at_most_and_not_by_less(limit_ns: int) -
 def test_it_is_shown_as_people_write_it() -> None:
     assert str(threshold()) == "end_to_end.p99 < 5.00 ms"
     assert threshold().subject == "end_to_end.p99"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("end_to_end.p99 > 5ms", threshold(operator="<=")),
+        ("p99 > 5ms", threshold(operator="<=")),
+        ("p99>=5ms", threshold(operator="<")),
+        ("  p99.9  ≥  5 ms ", threshold("p99.9", operator="<")),
+        ("p99.99 > 5000us", threshold("p99.99", operator="<=")),
+        ("max > 5ms", threshold("max", operator="<=")),
+        ("end_to_end.mean > 250µs", threshold("mean", operator="<=", limit_ns=250_000)),
+    ],
+)
+def test_what_fails_is_read_as_the_bound_that_holds(text: str, expected: Threshold) -> None:
+    assert parse_limit(text) == expected
+
+
+@given(st.sampled_from([">", ">="]), st.integers(1, 10**12), st.integers(0, 10**12))
+def test_a_value_fails_just_when_the_text_says_so(sign: str, limit_ns: int, value_ns: int) -> None:
+    fails = value_ns > limit_ns if sign == ">" else value_ns >= limit_ns
+    assert parse_limit(f"kafka.p50 {sign} {limit_ns}ns").allows(value_ns) is not fails
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint", "hint"),
+    [
+        ("", "is not HOP.STATISTIC > TIME", "--fail-on 'end_to_end.p99 > 15ms'"),
+        ("> 5ms", "is not HOP.STATISTIC > TIME", "end_to_end.p99 > 15ms"),
+        ("p99", "is not HOP.STATISTIC > TIME", "end_to_end.p99 > 15ms"),
+        ("kafak.p99 > 5ms", "hop 'kafak', which is not there", "did you mean kafka?"),
+        ("p98 > 5ms", "statistic 'p98', which is not there", "did you mean p9"),
+        ("p99 < 5ms", "says nothing that fails: there are > and >=", "end_to_end.p99 > 15ms"),
+        ("p99 == 5ms", "says nothing that fails", "end_to_end.p99 > 15ms"),
+        ("p99 > 5", "ends in no time with its unit: '5'", "end_to_end.p99 > 15ms"),
+        ("p99 > 0ms", "is not above 0", ""),
+        ("p99 > 90000s", "more than the 24 h", "end_to_end.p99 > 15ms"),
+    ],
+)
+def test_what_says_nothing_that_fails_is_told_in_an_error_and_a_hint(
+    text: str, complaint: str, hint: str
+) -> None:
+    with pytest.raises(UsageError) as raised:
+        parse_limit(text)
+    assert complaint in raised.value.message
+    assert hint in raised.value.hint
+
+
+@given(st.text(max_size=40))
+def test_any_text_says_what_fails_or_is_a_usage_error(text: str) -> None:
+    with contextlib.suppress(UsageError):
+        parse_limit(text)

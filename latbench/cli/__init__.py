@@ -21,10 +21,18 @@ COMMANDS: Final[Mapping[str, str]] = {
     "report": "Print a run's report from its file alone.",
     "selftest": "Prove on this machine that what is measured is true: known delays, hop by hop.",
     "sweep": "Find the highest tick rate that holds a latency, and see why no higher one does.",
+    "ab": "Tell whether B is slower than A: runs of both in turn, and a verdict with its "
+    "confidence.",
+    "compare": "Compare stored results: did it get worse, by how much, and in which hop.",
     "floor": "Measure what no pipeline gets under here: timer, sockets, the broker, each on its "
     "own.",
+    "export": "Write results in formats of other tools: CSV, Arrow, JSON, HdrHistogram, JUnit.",
+    "merge": "Add the histograms of several runs: percentiles of all their ticks together.",
 }
 """Each is a function and a module here of that name; the sentence is its docstring's first."""
+
+_TAKES_OPTIONS_OF_RUN: Final = frozenset({"ab"})
+"""Commands that pass on what they don't know."""
 
 
 def build_app(words: Container[str] = COMMANDS) -> typer.Typer:
@@ -44,7 +52,10 @@ def build_app(words: Container[str] = COMMANDS) -> typer.Typer:
     app.callback()(_root)
     for name, sentence in COMMANDS.items():
         if name in words:
-            app.command(name)(getattr(importlib.import_module(f"latbench.cli.{name}"), name))
+            function = getattr(importlib.import_module(f"latbench.cli.{name}"), name)
+            passes_on = name in _TAKES_OPTIONS_OF_RUN
+            settings = {"allow_extra_args": passes_on, "ignore_unknown_options": passes_on}
+            app.command(name, context_settings=settings)(function)
         else:
             app.command(name, help=sentence)(_elsewhere)
     return app
@@ -87,7 +98,8 @@ def run_cli(crew: Crew | None = None) -> None:
         _complain(error.message, error.hint)
         code = error.exit_code
     except typer.TyperException as error:
-        message = error.format_message().strip().rstrip(".")
+        # that of a missing choice has a line for each
+        message = " ".join(error.format_message().split()).rstrip(".")
         if message:  # none where the help has been printed instead
             asked = [word for word in sys.argv[1:2] if word in COMMANDS]
             hint = " ".join(["latbench", *asked, "--help"])

@@ -9,6 +9,7 @@ import contextlib
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import typer
@@ -28,19 +29,23 @@ from latbench.spool import NameTakenError
 from latbench.supervisor import Interrupted, Outcome
 from latbench.supervisor import run as supervise
 
+if TYPE_CHECKING:
+    from latbench.run_checks import Checks
+
 
 def conduct(
     config: RunConfig,
     output_file: Path | None,
+    checks: Checks | None,
     *,
     overwrite: bool,
     live: bool,
     as_json: bool,
     crew: Crew | None,
 ) -> int:
-    """Make the run, show it while it goes on and its result; the exit code.
+    """Make the run, show it while it goes on and its result, hold that against `checks`.
 
-    `crew` has the processes that were started ahead, if any.
+    Gives the exit code. `crew` has the processes that were started ahead, if any.
     """
     check_options(config)
     path = results.choose_path(output_file, config.name, overwrite=overwrite)
@@ -56,11 +61,30 @@ def conduct(
         return 128 + interrupted.signum
     finally:
         view.stop()
+    code = _show(outcome, path, checks, as_json=as_json)
+    return _exit_code(outcome) or code
+
+
+def _show(outcome: Outcome, path: Path, checks: Checks | None, *, as_json: bool) -> int:
+    """Print the result and what its checks came to; the exit code that those mean."""
     from latbench.cli import output  # noqa: PLC0415 (what the first tick need not wait for)
 
-    output.show(outcome.result, path, as_json=as_json)
-    _explain_failure(outcome)
-    return _exit_code(outcome)
+    result = outcome.result
+    if checks is None:
+        output.show(result, path, as_json=as_json)
+        _explain_failure(outcome)
+        return ExitCode.OK
+    from latbench.cli.checked import Checked  # noqa: PLC0415
+
+    if not as_json:  # whatever becomes of the checks
+        output.show(result, path, as_json=False)
+        _explain_failure(outcome)
+    checked = Checked(checks, result, path)
+    if as_json:
+        output.show(result, path, as_json=True, besides=checked.as_builtins())
+        _explain_failure(outcome)
+    checked.show(as_json=as_json)
+    return checked.exit_code()
 
 
 def _supervise(

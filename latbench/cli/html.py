@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
-from latbench import advice
-from latbench.errors import LatbenchError, UsageError, reason
-from latbench.findings import describe, severity
+from latbench.cli.output import advice_of, findings_of
+from latbench.cli.writing import choose_output, write_file, write_stdout
 from latbench.render.html.page import draw_page
 from latbench.render.html.sides import Side
-from latbench.render.report import ALLOWED
 from latbench.result import Finding, RunResult
 from latbench.series import read_series
 from latbench.store import read_result
@@ -39,24 +35,16 @@ def write_html(
     `LatbenchError` for what is no result file, and where the report can't be written; `UsageError`
     where one is there already.
     """
-    if output is not None and output.is_dir():
-        raise UsageError(f"{output} is a directory", f"write --output {output / 'report.html'}")
-    if output is not None and output.exists() and not overwrite:
-        raise UsageError(f"{output} is there already", "choose another --output, or move it away")
-    page = draw_html(base, new, labels=labels, verdict_html=verdict_html)
+    if output is not None:
+        choose_output(output, [*base, *new], overwrite=overwrite)
+
+    def write(sink: IO[bytes]) -> None:
+        sink.write(draw_html(base, new, labels=labels, verdict_html=verdict_html).encode())
+
     if output is None:
-        sys.stdout.write(page)
-        return
-    temporary = output.with_name(f".{output.name}.{os.getpid()}.partial")
-    try:
-        temporary.write_text(page, encoding="utf-8")
-        temporary.replace(output)
-    except OSError as error:
-        raise LatbenchError(
-            f"can't write {output}: {reason(error)}", "make room, or choose another --output"
-        ) from None
-    finally:
-        temporary.unlink(missing_ok=True)
+        write_stdout(write, binary=False, option="html")
+    else:
+        write_file(output, write)
 
 
 def draw_html(
@@ -88,49 +76,36 @@ def read_side(paths: Sequence[Path], label: str = "") -> Side:
         label=label,
         results=results,
         series=tuple(read_series(path, intervals) for path in paths),
-        findings=_worded_findings(results),
+        findings=once(results, findings_of, lambda result: result.findings),
         advice=[
             words
-            for _, words in _once(
-                results, lambda each: each.advice, lambda piece: ("", advice.describe(piece))
+            for _, words in once(
+                results,
+                lambda result: [("", words) for words in advice_of(result)],
+                lambda result: result.advice,
             )
         ],
         sources=[str(path) for path in paths],
     )
 
 
-def _worded_findings(results: Sequence[RunResult]) -> list[tuple[str, str]]:
-    return _once(
-        results,
-        lambda each: each.findings,
-        lambda finding: (
-            ALLOWED if finding.allowed else str(severity(finding)),
-            describe(finding),
-        ),
-    )
-
-
-def _once(
+def once(
     results: Sequence[RunResult],
+    word: Callable[[RunResult], Sequence[tuple[str, str]]],
     read: Callable[[RunResult], Sequence[Finding]],
-    word: Callable[[Finding], tuple[str, str]],
 ) -> list[tuple[str, str]]:
-    """Each kind of finding once, of several runs with how many have it."""
+    """Each kind of finding once in words, of several runs with how many have it."""
     found: dict[tuple[str, bool, str], list[tuple[str, str]]] = {}
     for result in results:
-        for finding in read(result):
+        for finding, worded in zip(read(result), word(result), strict=True):
             # what distinguishes two of a kind in one run: whose they are
-            whose = "/".join(str(value) for value in finding.values.values() if _is_name(value))
-            found.setdefault((finding.code, finding.allowed, whose), []).append(word(finding))
+            whose = "/".join(each for each in finding.values.values() if isinstance(each, str))
+            found.setdefault((finding.code, finding.allowed, whose), []).append(worded)
     if len(results) == 1:
         return [each for alike in found.values() for each in alike]
-    worded = []
+    told = []
     for alike in found.values():
         gravity, words = alike[0]
-        whose = "" if len(set(alike)) == 1 else ", one of them"
-        worded.append((gravity, f"{len(alike)} of {len(results)} runs{whose}: {words}"))
-    return worded
-
-
-def _is_name(value: float | str) -> bool:
-    return isinstance(value, str)
+        such = "" if len(set(alike)) == 1 else ", one of them"
+        told.append((gravity, f"{len(alike)} of {len(results)} runs{such}: {words}"))
+    return told

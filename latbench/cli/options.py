@@ -18,6 +18,7 @@ LOAD: Final = "Load"
 PIPELINE: Final = "Pipeline"
 KAFKA: Final = "Kafka"
 OUTPUT: Final = "Output"
+VERDICT: Final = "Verdict"
 
 # --- load
 
@@ -127,7 +128,8 @@ Broker = Annotated[
     typer.Option(
         envvar="KAFKA_BOOTSTRAP_SERVERS",
         metavar="embedded|HOST:PORT,…",
-        help="librdkafka's mock cluster (nothing to install; not Kafka's figures), or a Kafka.",
+        help="librdkafka's mock cluster (nothing to install; not Kafka's figures; "
+        "embedded@HOST:PORT: one that is there), or a Kafka.",
         rich_help_panel=KAFKA,
     ),
 ]
@@ -214,6 +216,29 @@ Config = Annotated[
         help="TOML with any of these options; environment and command line win over it.",
         rich_help_panel=OUTPUT,
         show_default=False,
+    ),
+]
+
+# --- verdict
+
+Gates = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--gate",
+        metavar="HOP.STATISTIC=PERCENT",
+        help="How much worse it may get (default: p50=5%, p99=10% of end_to_end; 50 µs always "
+        "may be); repeatable.",
+        rich_help_panel=VERDICT,
+        show_default=False,
+    ),
+]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        metavar="",
+        help="Exit 4 where there is no verdict (inconclusive, incomparable), instead of 0.",
+        rich_help_panel=VERDICT,
     ),
 ]
 

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from latbench import verification
-from latbench.cli import output, sweep_output
+from latbench.ab_file import is_ab, read_ab
+from latbench.cli import ab_output, output, sweep_output
 from latbench.conclude import conclude
 from latbench.errors import LatbenchError, UsageError
 from latbench.result import RunStatus
@@ -63,12 +64,8 @@ def report(
         )
     if save:
         raise LatbenchError(f"{file} is a result file already", "leave --save out")
-    if is_sweep(file):
-        if verify:
-            raise LatbenchError(f"{file} is of a sweep: it has no rows", "leave --verify out")
-        sweep_output.show_sweep(read_sweep(file), [file], as_json=as_json)
-        if plot:
-            typer.echo(f"{file} is of a sweep: the chart above is all there is to draw", err=True)
+    if is_sweep(file) or is_ab(file):
+        _report_summary(file, verify=verify, as_json=as_json, plot=plot)
         return 0
     result = read_result(file)
     output.show(result, file, as_json=as_json, plotted=plot)
@@ -76,6 +73,19 @@ def report(
         rows = verification.verify(file, result)
         typer.echo(f"verified: {rows:,} rows give the same figures", err=True)
     return 0
+
+
+def _report_summary(path: Path, *, verify: bool, as_json: bool, plot: bool) -> None:
+    """Of a file of several runs: it has no ticks."""
+    kind = "a sweep" if is_sweep(path) else "an A/B session"
+    if verify:
+        raise LatbenchError(f"{path} is of {kind}: it has no rows", "leave --verify out")
+    if is_sweep(path):
+        sweep_output.show_sweep(read_sweep(path), [path], as_json=as_json)
+    else:
+        ab_output.show_ab(read_ab(path), [path], as_json=as_json)
+    if plot:
+        typer.echo(f"{path} is of {kind}: the picture above is all there is to draw", err=True)
 
 
 def _report_spool(path: Path, *, save: bool, as_json: bool, plot: bool) -> None:

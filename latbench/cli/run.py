@@ -12,6 +12,7 @@ from latbench import config as configuration
 from latbench.arrivals import Arrivals
 from latbench.batch import wasm
 from latbench.cli import options
+from latbench.cli.asked import Asked
 from latbench.config import RunConfig
 from latbench.errors import UsageError
 from latbench.findings import parse_allowed
@@ -136,6 +137,36 @@ def run(
         ),
     ] = None,
     drain_timeout: options.DrainTimeout = "10s",
+    # --- verdict
+    fail_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="'HOP.STATISTIC > TIME'",
+            help="Exit 3 where that is so: 'p99 > 15ms', 'kafka.p50 > 2ms'; repeatable.",
+            rich_help_panel=options.VERDICT,
+            show_default=False,
+        ),
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Compare the result with those of the same load in DIR; exit 3 for a regression.",
+            rich_help_panel=options.VERDICT,
+            show_default=False,
+        ),
+    ] = None,
+    max_regression: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOP.STATISTIC=PERCENT",
+            help="How much worse than the baseline it may be (default: p50=5%, p99=10%; 50 µs "
+            "always may be); repeatable.",
+            rich_help_panel=options.VERDICT,
+            show_default=False,
+        ),
+    ] = None,
+    strict: options.Strict = False,
     # --- output
     floor: Annotated[
         bool,
@@ -227,11 +258,27 @@ def run(
         allow=parse_allowed(allow or []),
     )
     _check_together(context, run_config)
+    if isinstance(context.obj, Asked):
+        context.obj.take(context, run_config)
+        return 0
     from latbench.cli.conduct import conduct  # noqa: PLC0415 (numpy, Kafka: not for `--help`)
 
+    checks = None
+    if fail_on or baseline or max_regression or strict:
+        from latbench.run_checks import prepare  # noqa: PLC0415 (else the first tick waits for it)
+
+        checks = prepare(
+            run_config,
+            fail_on=fail_on or [],
+            baseline=baseline,
+            max_regression=max_regression or [],
+            strict=strict,
+            tell=lambda line: typer.echo(line, err=True),
+        )
     return conduct(
         run_config,
         output_file,
+        checks,
         overwrite=overwrite,
         live=live,
         as_json=as_json,

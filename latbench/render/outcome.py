@@ -15,21 +15,30 @@ _RANGES_SHOWN: Final = 8
 
 def draw_outcome(result: RunResult, width: int, ink: Ink, *, measured: bool) -> list[Line]:
     """Spread, counts, and whatever should not have happened."""
-    counts = result.counts
     lines: list[Line] = []
     if measured:
         lines += fields([("spread", _spread(result.hop("end_to_end")))], width, ink)
-    lines += fields([("ticks", _ticks(counts))], width, ink)
-    is_grave = bool(counts.lost or counts.ring_overruns)
-    if told := ", ".join(amiss(counts)):
-        style = "bold red" if is_grave else "yellow"
-        lines += fields([("amiss", told)], width, ink, style=style)
-    if lost := lost_seq(result):
-        lines += fields([("lost seq", lost)], width, ink, style="red")
-    if strange := ", ".join(_strange(result.hops)):
-        told = f"latencies counted apart, in no figure above: {strange}"
-        lines += fields([("amiss", told)], width, ink, style="yellow")
+    for label, text, style in _told(result):
+        lines += fields([(label, text)], width, ink, style=style)
     return lines
+
+
+def told_counts(result: RunResult) -> Iterable[tuple[str, str]]:
+    """Where the ticks went and what went amiss, as (label, text) each."""
+    return ((label, text) for label, text, _ in _told(result))
+
+
+def _told(result: RunResult) -> Iterable[tuple[str, str, str]]:
+    """The same with the style of each."""
+    counts = result.counts
+    yield "ticks", _ticks(counts), ""
+    is_grave = bool(counts.lost or counts.ring_overruns)
+    if amiss := ", ".join(_amiss(counts)):
+        yield "amiss", amiss, "bold red" if is_grave else "yellow"
+    if lost := _lost(result):
+        yield "lost seq", lost, "red"
+    if strange := ", ".join(_strange(result.hops)):
+        yield "amiss", f"latencies counted apart, in no figure above: {strange}", "yellow"
 
 
 def _spread(end_to_end: HopSummary) -> str:
@@ -49,7 +58,7 @@ def _ticks(counts: Counts) -> str:
     )
 
 
-def lost_seq(result: RunResult) -> str:
+def _lost(result: RunResult) -> str:
     """The lost ticks by `seq` as the result file spells it, without commas between digits."""
     shown = result.lost_ranges[:_RANGES_SHOWN]
     told = ", ".join(f"{first}" if first == last else f"{first}–{last}" for first, last in shown)
@@ -66,8 +75,7 @@ def _strange(hops: Iterable[HopSummary]) -> Iterable[str]:
             yield f"{format_count(hop.out_of_range)} of {hop.hop} above 24 h"
 
 
-def amiss(counts: Counts) -> Iterable[str]:
-    """Whatever should not have happened to ticks."""
+def _amiss(counts: Counts) -> Iterable[str]:
     told = (
         (counts.lost, "lost"),
         (counts.duplicates, "consumed more than once"),

@@ -9,13 +9,13 @@ from typing import Final
 
 from latbench.clock import NS_PER_S
 from latbench.render.clients import draw_clients
-from latbench.render.comparison import draw_comparison
 from latbench.render.hops import HopTable
 from latbench.render.ink import GUTTER, Drawn, Ink, Line, fields, paragraph
 from latbench.render.machine import draw_machine
 from latbench.render.outcome import draw_outcome
 from latbench.render.scenario import scenario, whole_s
 from latbench.render.shares import draw_shares
+from latbench.render.three_ways import draw_three_ways
 from latbench.result import RunResult, RunStatus
 from latbench.units import format_duration, format_memory
 
@@ -63,7 +63,7 @@ class Report(Drawn):
             self._heading(width, ink),
             fields(scenario(result), width, ink),
             self._latencies(width, ink, measured=measured),
-            draw_comparison(result, width, ink) if measured else [],
+            draw_three_ways(result, width, ink) if measured else [],
             draw_shares(result, width, ink) if measured else [],
             self._kafka(width, ink) if measured else [],
             self._to_change(width, ink),
@@ -132,27 +132,32 @@ class Report(Drawn):
         return [[("Findings", "bold")], *lines] if lines else []
 
     def _origin(self) -> Iterable[tuple[str, str]]:
-        environment = self._result.environment
-        machine = (
-            environment.cpu_model,
-            f"{environment.cpus} CPU{'s' if environment.cpus != 1 else ''}",
-            format_memory(environment.memory_bytes) if environment.memory_bytes else "",
-            f"governor {environment.governor}" if environment.governor else "",
-            f"kernel {environment.kernel}",
-            f"host {environment.hostname}" if environment.hostname else "",
-        )
-        revision = environment.git_revision
-        software = (
-            f"latbench {self._result.latbench}",
-            f"Python {environment.python}",
-            *(f"{name} {version}" for name, version in environment.libraries.items()),
-            f"git {revision.removesuffix('+')}" if revision else "",
-            "uncommitted changes" if revision.endswith("+") else "",
-        )
-        yield "machine", ", ".join(filter(None, machine))
-        yield "software", ", ".join(filter(None, software))
+        yield from told_origin(self._result)
         if self._path is not None:
             yield "file", os.fspath(self._path)
+
+
+def told_origin(result: RunResult) -> Iterable[tuple[str, str]]:
+    """Machine and software, as (label, text) each."""
+    environment = result.environment
+    machine = (
+        environment.cpu_model,
+        f"{environment.cpus} CPU{'s' if environment.cpus != 1 else ''}",
+        format_memory(environment.memory_bytes) if environment.memory_bytes else "",
+        f"governor {environment.governor}" if environment.governor else "",
+        f"kernel {environment.kernel}",
+        f"host {environment.hostname}" if environment.hostname else "",
+    )
+    revision = environment.git_revision
+    software = (
+        f"latbench {result.latbench}",
+        f"Python {environment.python}",
+        *(f"{name} {version}" for name, version in environment.libraries.items()),
+        f"git {revision.removesuffix('+')}" if revision else "",
+        "uncommitted changes" if revision.endswith("+") else "",
+    )
+    yield "machine", ", ".join(filter(None, machine))
+    yield "software", ", ".join(filter(None, software))
 
 
 def broken(result: RunResult) -> str:

@@ -47,7 +47,7 @@ from latbench.render.html.tables import (
     tail_bars,
     ways_table,
 )
-from latbench.render.outcome import amiss, lost_seq
+from latbench.render.outcome import told_counts
 
 POLICY: Final = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
@@ -143,14 +143,11 @@ def _told(shown: Sequence[Shown]) -> Iterator[Markup]:
                 element("li", element("span", text("said"), class_="badge"), text(words))
                 for words in result.said
             ]
-            if told := ", ".join(amiss(result.counts)):
-                seq = f"; lost seq {lost_seq(result)}" if result.lost_ranges else ""
-                items.append(
-                    element(
-                        "li", element("span", text("amiss"), class_="badge warning"),
-                        text(f"{told}{seq}"),
-                    )
-                )  # fmt: skip
+            items += [
+                element("li", element("span", text(label), class_="badge warning"), text(words))
+                for label, words in told_counts(result)
+                if label != "ticks"
+            ]
         parts = [element("ul", *items, class_="findings")] if items else [paragraph("None.")]
         if each.side.advice:
             parts.append(element("h3", text("What to change")))

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from latbench.render.comparison import comparison_words
 from latbench.render.hops import HICCUP, HopTable, label_of, only
 from latbench.render.html.figures import hop_colour
 from latbench.render.html.markup import (
@@ -21,6 +20,7 @@ from latbench.render.html.markup import (
 )
 from latbench.render.html.sides import Shown
 from latbench.render.shares import tail_words
+from latbench.render.three_ways import comparison_words
 from latbench.result import HopSummary, RunResult
 from latbench.tick import HOP_BY_NAME, PARTS, HopKind
 from latbench.units import format_count, format_latency, format_multiple

@@ -22,7 +22,7 @@ class _Way(NamedTuple):
     style: str
 
 
-def draw_comparison(result: RunResult, width: int, ink: Ink) -> list[Line]:
+def draw_three_ways(result: RunResult, width: int, ink: Ink) -> list[Line]:
     """`end_to_end`, the same without the machine's stalls, and `service`; then why they differ."""
     stalls = result.stalls
     ways = [_Way("end_to_end", "from due", result.hop("end_to_end"), "bold")]

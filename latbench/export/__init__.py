@@ -1,0 +1,1 @@
+"""A run's result in the formats of other tools: result or rows in, text or bytes out."""
