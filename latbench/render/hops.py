@@ -167,7 +167,7 @@ class HopTable(Drawn):
         lines = self._in_rows(width, ink) or self._in_columns(width, ink)
         if self._notes:
             lines.append([])
-            for note in self._note_texts():
+            for note in self.note_texts():
                 lines += paragraph(note, width, ink, style="dim")
         return lines
 
@@ -177,7 +177,8 @@ class HopTable(Drawn):
         rows = self._in_rows(width, ink)
         return columns if rows is None or len(columns) < len(rows) else rows
 
-    def _note_texts(self) -> list[str]:
+    def note_texts(self) -> list[str]:
+        """What a first reader has to know of the figures."""
         texts = [
             "For every tick the four parts add up to end_to_end; percentiles don't add. ack is a "
             "side branch."

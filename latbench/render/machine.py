@@ -25,7 +25,7 @@ _HICCUPS: Final = only("p50", "p99", "p99.9", "max")
 def draw_machine(result: RunResult, width: int, ink: Ink) -> list[Line]:
     """A row a process; below it all CPUs, and what measuring itself took."""
     lines = _table(result.processes, width, ink) if result.processes else []
-    lines += fields(_below(result), width, ink)
+    lines += fields(machine_words(result), width, ink)
     return [[("Processes", "bold")], *lines] if lines else []
 
 
@@ -80,7 +80,8 @@ def _share(share: float) -> str:
     return f"{percent:.1f} %" if 0 < percent < 9.95 else f"{percent:.0f} %"
 
 
-def _below(result: RunResult) -> Iterable[tuple[str, str]]:
+def machine_words(result: RunResult) -> Iterable[tuple[str, str]]:
+    """What all CPUs did, and what measuring took of a tick."""
     if result.machine is not None:
         yield "all CPUs", _of_machine(result.machine, _others(result))
     if result.own_cost_ns:

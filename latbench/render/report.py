@@ -82,7 +82,7 @@ class Report(Drawn):
         lines: list[Line] = []
         if result.status is not RunStatus.COMPLETE:
             style = "bold red" if result.status is RunStatus.FAILED else "bold yellow"
-            lines += paragraph(_broken(result), width, ink, style=style)
+            lines += paragraph(broken(result), width, ink, style=style)
         name = result.config.name
         title = (
             f"latbench run {name} · {result.run_id}" if name else f"latbench run {result.run_id}"
@@ -160,7 +160,8 @@ def told_origin(result: RunResult) -> Iterable[tuple[str, str]]:
     yield "software", ", ".join(filter(None, software))
 
 
-def _broken(result: RunResult) -> str:
+def broken(result: RunResult) -> str:
+    """What a run that is not complete must be told of first."""
     covered = f"the figures cover the {format_duration(whole_s(result.measured_ns))} until then"
     if not result.hop("end_to_end").count:
         covered = "no tick was measured before that"

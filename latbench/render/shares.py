@@ -55,11 +55,12 @@ def draw_shares(result: RunResult, width: int, ink: Ink) -> list[Line]:
     drawn = [title, header, *lines[:-1], rule, lines[-1]]
     if tail is not None:
         drawn.append([])
-        drawn += paragraph(_tail_words(tail, means), width, ink, style="dim")
+        drawn += paragraph(tail_words(tail, means), width, ink, style="dim")
     return drawn
 
 
-def _tail_words(tail: TailShare, means: dict[str, float]) -> str:
+def tail_words(tail: TailShare, means: dict[str, float]) -> str:
+    """Which ticks are the slowest, and what is different about them."""
     grown = tail.grows_most(means)
     return (
         f"Slowest: the {format_count(tail.count)} ticks above end_to_end's p99, "

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from latbench.render.grid import Column, draw_grid, text_column
 from latbench.render.hops import LATENCY_WIDTH, NOT_AVAILABLE, Statistic, latency_spans, only
 from latbench.render.ink import Ink, Line, paragraph
-from latbench.result import HopSummary, RunResult, StallFigures
+from latbench.result import HopSummary, RunResult
 from latbench.units import format_count
 
 _SHOWN: Final = only("p50", "p90", "p99", "p99.9", "max")
@@ -37,7 +37,7 @@ def draw_three_ways(result: RunResult, width: int, ink: Ink) -> list[Line]:
     ]
     lines: list[Line] = [[(f"End to end, counted {_NUMBERS[len(ways)]} ways", "bold")]]
     lines += [*draw_grid(columns, width, ink), []]
-    for text in _words(result, stalls):
+    for text in comparison_words(result):
         lines += paragraph(text, width, ink, style="dim")
     return lines
 
@@ -50,7 +50,9 @@ def _figures(statistic: Statistic, ways: Sequence[_Way], ink: Ink) -> Column:
     return Column(statistic.name, cells, worth=3 if statistic.name == "p90" else 0)
 
 
-def _words(result: RunResult, stalls: StallFigures | None) -> Iterable[str]:
+def comparison_words(result: RunResult) -> Iterable[str]:
+    """Why the ways differ."""
+    stalls = result.stalls
     if result.config.as_fast_as_possible:
         yield "At --speed max nothing is due: both count from sending and hide a late generator."
     else:

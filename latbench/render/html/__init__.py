@@ -1,0 +1,1 @@
+"""A result, or two against one another, as one HTML file that opens offline."""
