@@ -11,7 +11,6 @@ import functools
 import math
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -39,10 +38,11 @@ from latbench.comparison import Comparison, Verdict, overall
 from latbench.config import KEPT, RunConfig, words_without_secrets
 from latbench.deciding import ALPHA, Pairs, Sides, blame, changes, decide
 from latbench.endings import Endings
-from latbench.errors import ExitCode, LatbenchError, UsageError, reason
+from latbench.errors import ExitCode, LatbenchError, UsageError
 from latbench.kept_broker import keep_broker
 from latbench.likeness import differences, mismatches, unfit
 from latbench.probing import await_stage, check_stage
+from latbench.run_directory import run_directory
 from latbench.signed_rank import least_pairs
 from latbench.stages.linux import end_with_parent
 from latbench.store import read_histograms, read_result
@@ -117,15 +117,7 @@ def session(
     with contextlib.ExitStack() as stack:
         endings = stack.enter_context(Endings())
         logs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="latbench-ab-")))
-        try:
-            (directory if keep else directory.parent).mkdir(parents=True, exist_ok=True)
-            if not keep:
-                made = tempfile.mkdtemp(prefix=f"{directory.name}-", dir=directory.parent)
-                stack.callback(shutil.rmtree, made, ignore_errors=True)
-                directory = Path(made)
-        except OSError as error:
-            told = reason(error)
-            raise LatbenchError(f"can't write {directory}: {told}", "choose --output") from None
+        directory = stack.enter_context(run_directory(directory, keep=keep))
         extra: tuple[str, ...] = ()
         if embedded:
             extra = ("--broker", KEPT + stack.enter_context(_broker(logs, endings)))

@@ -123,5 +123,5 @@ def _margin(text: str, margin: str, option: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 < value <= MAX_MARGIN:
-        raise UsageError(f"{option} {text!r} is not between 0 % and {MAX_MARGIN:.0%}", example)
+        raise UsageError(f"{option} {text!r} is not between 0% and {MAX_MARGIN:.0%}", example)
     return value

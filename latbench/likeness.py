@@ -6,8 +6,9 @@ software may differ: they are what is compared, and what differs is told.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 
@@ -15,7 +16,7 @@ from latbench.comparison import Difference, Unfit
 from latbench.config import RunConfig
 from latbench.findings import Severity, describe, severity
 from latbench.result import RunResult, RunStatus
-from latbench.units import format_duration, format_latency
+from latbench.units import format_duration, format_latency, format_rate
 
 _LOAD: Final = (
     "tick_rate_hz",
@@ -52,6 +53,17 @@ _SETTINGS: Final = (
 )
 
 
+_WORDED: Final[Mapping[str, Callable[[Any], str]]] = {
+    "tick_rate_hz": format_rate,
+    "duration_ns": format_duration,
+    "warmup_ns": format_duration,
+    "linger_ms": lambda value: f"{value:g} ms",
+    # half a millisecond is no whole thousandth of a second
+    "coalesce_ns": format_latency,
+}
+"""How numbers are written, by their name."""
+
+
 def fingerprint(result: RunResult) -> Mapping[str, str]:
     """What must be the same: machine, broker, load; by name, in words."""
     environment, broker, config = result.environment, result.broker, result.config
@@ -73,7 +85,7 @@ def load(config: RunConfig) -> Mapping[str, str]:
     if not config.is_replay:  # of a replay None is its whole length
         config = msgspec.structs.replace(config, duration_ns=config.bounded_duration_ns)
     return {
-        name: _load_text(config, name)
+        option_of(name): _load_text(config, name)
         for name in _LOAD
         if not (config.is_replay and name in _REPLAY_IGNORES)
     }
@@ -97,7 +109,7 @@ def setting(result: RunResult) -> Mapping[str, str]:
     """What may differ: options of the pipeline, versions, the revision; by name, in words."""
     environment, config = result.environment, result.config
     return {
-        **{name: _text(name, getattr(config, name)) for name in _SETTINGS},
+        **{option_of(name): _text(name, getattr(config, name)) for name in _SETTINGS},
         "latbench": result.latbench,
         "git revision": environment.git_revision or "none",
         "python": environment.python,
@@ -105,11 +117,14 @@ def setting(result: RunResult) -> Mapping[str, str]:
     }
 
 
+def option_of(name: str) -> str:
+    """What people call a member of the configuration: the option's name, without its dashes."""
+    return re.sub("_(ns|ms|hz)$", "", name).replace("_", "-")
+
+
 def _text(name: str, value: object) -> str:
-    if name == "coalesce_ns" and isinstance(value, int):
-        return format_latency(value)  # half a millisecond is no whole thousandth of a second
-    if name.endswith("_ns") and isinstance(value, int):
-        return format_duration(value)
+    if name in _WORDED and isinstance(value, int | float):
+        return _WORDED[name](value)
     if isinstance(value, Mapping):
         return ", ".join(f"{key}={item}" for key, item in sorted(value.items())) or "none"
     if isinstance(value, tuple):

@@ -20,6 +20,7 @@ from latbench.errors import LatbenchError, UsageError
 from latbench.knee import Ending, Knee, Probe, search
 from latbench.queueing import fit
 from latbench.result import BrokerFacts, Environment, RunStatus, Snapshot
+from latbench.run_directory import run_directory
 from latbench.saturation import find_saturation
 from latbench.spool import spool_path
 from latbench.supervisor import Interrupted, Observer, Outcome
@@ -137,20 +138,17 @@ def sweep(
 ) -> SweepOutcome:
     """Measure rates until the answer is found; `config` tells the pipeline.
 
-    Each point's result file lies in `directory` while it is needed; with `keep` it stays there.
+    With `keep` each point's result file stays in `directory`; else they lie beside it while they
+    are needed.
     A signal or a failure ends the sweep, and what was measured by then is in the result. Raises
     `LatbenchError` or `Interrupted` where that is nothing.
     """
-    with Endings() as endings:
-        session = _Session(plan, config, directory, watcher, run, keep=keep)
+    with Endings() as endings, run_directory(directory, keep=keep) as runs:
+        session = _Session(plan, config, runs, watcher, run, keep=keep)
         try:
-            directory.mkdir(parents=True, exist_ok=True)
             return session.go(rest or endings.rest)
         except OSError as error:
             raise LatbenchError(f"can't write {directory}: {error}", "choose --output") from None
-        finally:
-            if not keep:
-                shutil.rmtree(directory, ignore_errors=True)
 
 
 class _Session:

@@ -255,7 +255,7 @@ FOR_BOTH = "give such options for both sides, after `latbench ab`"
     [
         (
             ("--b", "--tick-rate 6000"),
-            "A and B differ in tick_rate_hz (1000, 6000): that is another load, and nothing can "
+            "A and B differ in tick-rate (1,000/s, 6,000/s): that is another load, and nothing can "
             "be said of which is slower",
             FOR_BOTH,
         ),

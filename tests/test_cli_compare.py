@@ -240,7 +240,7 @@ def test_incomparable_sides_are_compared_only_when_forced(
     forced = call_latbench("compare", "base", "new", "--force", cwd=tmp_path)
     assert forced.code == 3
     assert "did not measure the same thing, and were compared all the same." in answer(forced)
-    assert "tick_rate_hz 5000 → 4000" in answer(forced)
+    assert "tick-rate 5,000/s → 4,000/s" in answer(forced)
 
 
 def test_gates_are_those_given(call_latbench: Caller, tmp_path: Path) -> None:

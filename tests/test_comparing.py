@@ -117,7 +117,9 @@ def test_different_loads_are_incomparable_and_forced_they_are_compared() -> None
     base, new = sides(1.3, config=make_config(tick_rate_hz=4000))
     found = compare(base, new, DEFAULT_GATES).comparison
     assert found.verdict is Verdict.INCOMPARABLE
-    assert [(d.name, d.base, d.new) for d in found.mismatches] == [("tick_rate_hz", "5000", "4000")]
+    assert [(d.name, d.base, d.new) for d in found.mismatches] == [
+        ("tick-rate", "5,000/s", "4,000/s")
+    ]
     assert (found.gates, found.changes) == ((), ())
     forced = compare(base, new, DEFAULT_GATES, force=True).comparison
     assert forced.verdict is Verdict.REGRESSION
@@ -134,13 +136,13 @@ def test_another_machine_among_one_sides_runs_is_told_as_well() -> None:
 
 def test_settings_may_differ_and_are_told() -> None:
     found = compare(*sides(config=make_config(linger_ms=5.0)), DEFAULT_GATES).comparison
-    assert [(d.name, d.base, d.new) for d in found.differences] == [("linger_ms", "0.0", "5.0")]
+    assert [(d.name, d.base, d.new) for d in found.differences] == [("linger", "0 ms", "5 ms")]
     assert found.verdict is Verdict.PASS
 
 
 def test_a_duration_that_is_the_default_is_the_same_as_the_same_one_given() -> None:
     assert load(RunConfig()) == load(RunConfig(duration_ns=60 * 10**9))
-    assert load(RunConfig(source="f.csv"))["duration_ns"] == "all of it"
+    assert load(RunConfig(source="f.csv"))["duration"] == "all of it"
     assert mismatches((make_run(1),), (make_run(2),)) == ()
 
 

@@ -234,8 +234,7 @@ def test_a_result_that_the_run_replaces_is_no_base_for_it(
         ("--baseline empty", "empty holds no results of runs"),
         (
             "--baseline base --duration 60",
-            "none of 3 results in base is of this run's load: duration_ns is 5 min there, 60 s "
-            "here",
+            "none of 3 results in base is of this run's load: duration is 5 min there, 60 s here",
         ),
         (
             "--baseline base --broker embedded --seed 2",

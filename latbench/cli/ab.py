@@ -31,7 +31,8 @@ from latbench.supervisor import Interrupted
 _COMPARED: Final = "What is compared"
 
 DEFAULTS: Final = (("tick_rate", "4000"), ("duration", "3s"), ("warmup", "1s"))
-"""Of the runs, where nothing else is said: 12,000 ticks each, and 10 pairs in under two minutes."""
+"""Of the runs of a simulated market, where nothing else is said: 12,000 ticks each, and 10 pairs
+in under two minutes."""
 
 _OWN: Final = (
     *("--output", "--overwrite", "--json", "--live", "--no-live", "--name", "--floor"),
@@ -232,8 +233,8 @@ def _with_defaults(plan: AbPlan) -> tuple[AbPlan, Asked]:
     asked = [read_run_options([*common, *side.options]) for side in own]
     given = frozenset.union(*(each.given for each in asked))
     is_replay = any(each.config is not None and each.config.is_replay for each in asked)
-    for name, value in DEFAULTS:
-        if name not in given and not (is_replay and name == "tick_rate"):
+    for name, value in DEFAULTS if not is_replay else ():
+        if name not in given:
             common = (f"--{name.replace('_', '-')}", value, *common)
     asked = [read_run_options([*common, *side.options]) for side in own]
     _check_load(plan.gates, asked)
