@@ -193,7 +193,7 @@ def test_a_slower_side_is_a_regression_and_the_options_are_told(tmp_path: Path) 
     outcome = Rig(script).conduct(tmp_path)
     found = compared(outcome)
     assert found.verdict is Verdict.REGRESSION
-    assert [(each.name, each.new) for each in found.differences] == [("linger_ms", "5.0")]
+    assert [(each.name, each.new) for each in found.differences] == [("linger", "5 ms")]
     assert {blame.hop for blame in found.blames} == {"kafka"}
     assert found.mismatches == ()
     assert len(found.changes) == 28
