@@ -135,24 +135,8 @@ def ab(
         ),
     ] = None,
     overwrite: options.Overwrite = False,
-    keep_runs: Annotated[
-        bool,
-        typer.Option(
-            "--keep-runs",
-            metavar="",
-            help="Keep each run's own result file, in a directory beside FILE.",
-            rich_help_panel=options.OUTPUT,
-        ),
-    ] = False,
-    as_json: Annotated[
-        bool,
-        typer.Option(
-            "--json",
-            metavar="",
-            help="Everything as JSON on stdout, nothing else there.",
-            rich_help_panel=options.OUTPUT,
-        ),
-    ] = False,
+    keep_runs: options.KeepRuns = False,
+    as_json: options.AsJson = False,
 ) -> int:
     """Tell whether B is slower than A: runs of both in turn, and a verdict with its confidence.
 

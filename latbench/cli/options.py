@@ -207,6 +207,24 @@ Overwrite = Annotated[
         "--overwrite", metavar="", help="Replace FILE if it is there.", rich_help_panel=OUTPUT
     ),
 ]
+KeepRuns = Annotated[
+    bool,
+    typer.Option(
+        "--keep-runs",
+        metavar="",
+        help="Keep each run's own result file, in a directory beside FILE.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        metavar="",
+        help="All of it as JSON on stdout, nothing else there.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 Config = Annotated[
     Path | None,
     typer.Option(

@@ -135,24 +135,8 @@ def sweep(
         ),
     ] = None,
     overwrite: options.Overwrite = False,
-    keep_runs: Annotated[
-        bool,
-        typer.Option(
-            "--keep-runs",
-            metavar="",
-            help="Keep each point's own result file, in a directory beside FILE.",
-            rich_help_panel=options.OUTPUT,
-        ),
-    ] = False,
-    as_json: Annotated[
-        bool,
-        typer.Option(
-            "--json",
-            metavar="",
-            help="The whole answer as JSON on stdout, nothing else there.",
-            rich_help_panel=options.OUTPUT,
-        ),
-    ] = False,
+    keep_runs: options.KeepRuns = False,
+    as_json: options.AsJson = False,
     config: options.Config = None,
 ) -> int:
     """Find the highest tick rate that holds a latency, and see why no higher one does."""

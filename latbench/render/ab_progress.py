@@ -12,7 +12,8 @@ from latbench.clock import NS_PER_S, monotonic_ns
 from latbench.comparison import Comparison, Verdict
 from latbench.gates import Gate
 from latbench.render.hops import NOT_AVAILABLE
-from latbench.render.ink import Ink, left, right
+from latbench.render.ink import left, right
+from latbench.render.progress_lines import ProgressLines
 from latbench.thresholds import Threshold
 from latbench.units import format_duration, format_latency
 
@@ -32,14 +33,11 @@ class AbProgress:
     def __init__(
         self, console: Console, plan: AbPlan, *, clock: Callable[[], int] = monotonic_ns
     ) -> None:
-        self._console = console
-        self._ink = Ink(console.options.ascii_only)
+        self._lines = ProgressLines(console)
         self._plan = plan
         self._clock = clock
-        self._overwrites = console.file.isatty() and not console.is_dumb_terminal
         self._begun_ns = clock()
         self._first: AbRun | None = None
-        self._shown = ""
         self._runs = 0
 
     def start(self, run_ns: int) -> None:
@@ -51,8 +49,8 @@ class AbProgress:
             for pairs in (plan.looks[0], plan.looks[-1])
         )
         told = f": about {least}" if least == most else f": about {least}, {most} if it is close"
-        self._print(f"Pairs of runs, A and B in turn{told if run_ns else ''}.")
-        self._print("Ctrl-C ends it early and reports what was measured by then.")
+        self._lines.print(f"Pairs of runs, A and B in turn{told if run_ns else ''}.")
+        self._lines.print("Ctrl-C ends it early and reports what was measured by then.")
         groups = "".join(
             f"  {self._name(gate):^{2 * _VALUE_WIDTH + _CHANGE_WIDTH + 2}}"
             for gate in self._shown_gates()
@@ -61,15 +59,15 @@ class AbProgress:
             f"  {'A':>{_VALUE_WIDTH}} {'B':>{_VALUE_WIDTH}} {'B/A':>{_CHANGE_WIDTH}}"
             for _ in self._shown_gates()
         )
-        self._print(f"{left('', _PAIR_WIDTH)}{groups}")
-        self._print(f"{left('pair', _PAIR_WIDTH)}{heads}")
+        self._lines.print(f"{left('', _PAIR_WIDTH)}{groups}")
+        self._lines.print(f"{left('pair', _PAIR_WIDTH)}{heads}")
 
     def begin(self, phase: Phase, pair: int, side: Side) -> None:
         """A run is about to begin."""
         self._runs += 1
-        if self._overwrites:
+        if self._lines.overwrites:
             name = "A" if phase is Phase.CALIBRATION else side.upper()
-            self._overwrite(f"{self._label(phase, pair)}  run {self._runs}: {name} …")
+            self._lines.overwrite(f"{self._label(phase, pair)}  run {self._runs}: {name} …")
 
     def end(self, run: AbRun) -> None:
         """It has ended."""
@@ -78,15 +76,13 @@ class AbProgress:
             return
         first, self._first = self._first, None
         by_side = {first.side: first, run.side: run}
-        self._take_away()
         cells = "".join(
             self._cell(by_side[Side.A], by_side[Side.B], gate) for gate in self._shown_gates()
         )
-        self._print(f"{self._label(run.phase, run.pair)}{cells}")
+        self._lines.print(f"{self._label(run.phase, run.pair)}{cells}")
 
     def look(self, comparison: Comparison, pairs: int) -> None:
         """So many pairs were looked at."""
-        self._take_away()
         told = {
             Verdict.PASS: "decided, no gate is broken",
             Verdict.REGRESSION: "decided, B is worse",
@@ -96,18 +92,16 @@ class AbProgress:
             else "not decided",
         }[comparison.verdict]
         counted = "1 pair" if pairs == 1 else f"{pairs} pairs"
-        self._print(f"After {counted}: {told}.")
+        self._lines.print(f"After {counted}: {told}.")
 
     def close(self) -> None:
         """Leave the terminal to the report."""
-        self._take_away()
-        if self._overwrites:
-            self._write("\n")
+        self._lines.close()
 
     def _shown_gates(self) -> Sequence[Gate]:
         """As many gates as a line has room for."""
         width = 2 * _VALUE_WIDTH + _CHANGE_WIDTH + 4
-        room = max((self._console.width - _PAIR_WIDTH) // width, 1)
+        room = max((self._lines.width - _PAIR_WIDTH) // width, 1)
         return self._plan.gates[:room]
 
     @staticmethod
@@ -130,20 +124,3 @@ class AbProgress:
             f"  {right(told[0], _VALUE_WIDTH)} {right(told[1], _VALUE_WIDTH)} "
             f"{right(change, _CHANGE_WIDTH)}"
         )
-
-    def _overwrite(self, text: str) -> None:
-        shown = self._ink.text(text)[: self._console.width - 1]
-        self._write(f"\r{shown}\x1b[K")
-        self._shown = shown
-
-    def _take_away(self) -> None:
-        if self._shown:
-            self._write("\r\x1b[K")
-            self._shown = ""
-
-    def _print(self, text: str) -> None:
-        self._write(self._ink.text(text).rstrip() + "\n")
-
-    def _write(self, text: str) -> None:
-        self._console.file.write(text)
-        self._console.file.flush()

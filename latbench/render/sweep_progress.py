@@ -10,7 +10,8 @@ from rich.console import Console
 from latbench.clock import NS_PER_S, monotonic_ns
 from latbench.knee import Probe
 from latbench.render.hops import NOT_AVAILABLE
-from latbench.render.ink import Ink, left, right
+from latbench.render.ink import left, right
+from latbench.render.progress_lines import ProgressLines
 from latbench.result import Snapshot
 from latbench.sweep_points import SLO_BROKEN, describe_reason, reason_word
 from latbench.sweep_result import SweepPlan, SweepPoint
@@ -32,30 +33,27 @@ class SweepProgress:
     def __init__(
         self, console: Console, plan: SweepPlan, *, clock: Callable[[], int] = monotonic_ns
     ) -> None:
-        self._console = console
-        self._ink = Ink(console.options.ascii_only)
+        self._lines = ProgressLines(console)
         self._plan = plan
         self._clock = clock
-        self._overwrites = console.file.isatty() and not console.is_dumb_terminal
         self._next_ns = 0
         self._head = ""
-        self._shown = ""
 
     def start(self, longest_point_ns: int) -> None:
         """Say how long it may take, and what the lines are."""
         longest = format_duration(-(-longest_point_ns // NS_PER_S) * NS_PER_S)
-        self._print(f"A point takes {longest} at most, and usually there are 8 to 25.")
-        self._print("Ctrl-C ends it early and reports what was measured by then.")
+        self._lines.print(f"A point takes {longest} at most, and usually there are 8 to 25.")
+        self._lines.print("Ctrl-C ends it early and reports what was measured by then.")
         names = [slo.short_subject for slo in self._plan.slos]
         columns = "  ".join(right(name, max(_VALUE_WIDTH, len(name))) for name in names)
         head = f"{'':>3}  {left('why', _PURPOSE_WIDTH)} {right('rate', _RATE_WIDTH)}"
-        self._print(f"{head}  {columns}  verdict")
+        self._lines.print(f"{head}  {columns}  verdict")
 
     def begin(self, number: int, probe: Probe) -> None:
         """A point is about to be measured."""
         rate = right(format_rate(probe.rate_hz), _RATE_WIDTH)
         self._head = f"{number:>3}  {left(probe.purpose, _PURPOSE_WIDTH)} {rate}"
-        self._next_ns = self._clock() + (0 if self._overwrites else _EVERY_NS)
+        self._next_ns = self._clock() + (0 if self._lines.overwrites else _EVERY_NS)
 
     def update(self, snapshot: Snapshot) -> None:
         """How it is going."""
@@ -63,11 +61,11 @@ class SweepProgress:
         if now_ns < self._next_ns:
             return
         text = f"{self._head}  {self._doing(snapshot)}"
-        if self._overwrites:
-            self._overwrite(text)
+        if self._lines.overwrites:
+            self._lines.overwrite(text)
         else:
             self._next_ns = now_ns + _EVERY_NS
-            self._print(text)
+            self._lines.print(text)
 
     def end(self, point: SweepPoint) -> None:
         """It has been measured."""
@@ -86,21 +84,15 @@ class SweepProgress:
                 for reason in point.reasons
             ]
             verdict = f"fails: {'; '.join(told)}"
-        self.stop()
-        self._print(f"{self._head}  {values}  {verdict}")
+        self._lines.print(f"{self._head}  {values}  {verdict}")
 
     def stop(self) -> None:
         """Take the line that is written over away."""
-        if self._shown:
-            self._write("\r\x1b[K")
-            self._shown = ""
+        self._lines.take_away()
 
     def close(self) -> None:
         """Leave the terminal to the report."""
-        self.stop()
-        if self._overwrites and self._head:
-            self._write("\n")
-            self._head = ""
+        self._lines.close()
 
     def _doing(self, snapshot: Snapshot) -> str:
         time = format_clock(snapshot.elapsed_ns)
@@ -114,17 +106,3 @@ class SweepProgress:
         if value_ns is not None:
             told = f"{slo.short_subject} {format_latency(value_ns)}"
         return f"{snapshot.phase:<9}  {time}  {told}"
-
-    def _overwrite(self, text: str) -> None:
-        # a line that wraps could not be written over
-        shown = self._ink.text(text)[: self._console.width - 1]
-        if shown != self._shown:
-            self._write(f"\r{shown}\x1b[K")
-            self._shown = shown
-
-    def _print(self, text: str) -> None:
-        self._write(self._ink.text(text).rstrip() + "\n")
-
-    def _write(self, text: str) -> None:
-        self._console.file.write(text)
-        self._console.file.flush()
