@@ -13,6 +13,7 @@ By default 4,000 ticks/s, 3 s a run, 10 pairs, extended to 20: two minutes a ses
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import statistics
@@ -56,7 +57,7 @@ def delayed(place: str, delay_us: float) -> str:
     return f"{sys.executable} {HERE / 'delayed.py'} {place} {delay_us:.1f}"
 
 
-def p50_ns(place: str, delay_us: float, options: Sequence[str], runs: int = 3) -> float:
+def p50_ns(place: str, delay_us: float, options: Sequence[str], runs: int = 5) -> float:
     """end_to_end's p50 with a delay: the median of a few runs."""
     found = []
     for _ in range(runs):
@@ -71,15 +72,21 @@ def p50_ns(place: str, delay_us: float, options: Sequence[str], runs: int = 3) -
     return statistics.median(found)
 
 
-def find_delay_us(place: str, effect: float, options: Sequence[str]) -> dict[str, float]:
+@functools.cache  # once for all sessions: it takes a minute and a half
+def line(place: str, options: tuple[str, ...]) -> tuple[float, float]:
+    """end_to_end's p50 without a delay, and by how much a delay raises it, as a multiple of it."""
+    base_ns = p50_ns(place, 0, options)
+    slopes = [(p50_ns(place, us, options) - base_ns) / (us * 1000) for us in TRIALS_US]
+    return base_ns, max(statistics.mean(slopes), 0.5)
+
+
+def find_delay_us(place: str, effect: float, options: tuple[str, ...]) -> dict[str, float]:
     """The delay that raises p50 by `effect`: a line through what none, and two, do.
 
     A delay at the producer counts more than once: one request is out at a time, and what waits for
     it waits longer.
     """
-    base_ns = p50_ns(place, 0, options)
-    slopes = [(p50_ns(place, us, options) - base_ns) / (us * 1000) for us in TRIALS_US]
-    slope = max(statistics.mean(slopes), 0.5)
+    base_ns, slope = line(place, options)
     return {
         "delay_us": effect * base_ns / 1000 / slope,
         "base_us": base_ns / 1000,
@@ -87,7 +94,7 @@ def find_delay_us(place: str, effect: float, options: Sequence[str]) -> dict[str
     }
 
 
-def hold(kind: Kind, seed: int, options: Sequence[str], more: Sequence[str]) -> dict[str, Any]:
+def hold(kind: Kind, seed: int, options: tuple[str, ...], more: Sequence[str]) -> dict[str, Any]:
     """One session, and everything that it came to."""
     truth: dict[str, float] = {}
     sides = ["--a", "--linger 0", "--b", "--linger 0"]

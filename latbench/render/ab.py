@@ -105,7 +105,8 @@ def _scenario(result: AbResult) -> Iterator[str]:
     if first.broker.kind != "embedded":
         kafka = f"Kafka {first.broker.version.partition(' (')[0]}"
     load = "replay" if config.is_replay else format_rate(config.tick_rate_hz)
-    told = [load, f"{format_duration(whole_s(first.measured_ns))} a run", kafka, config.ws_engine]
+    lasts_ns = whole_s(first.measured_ns) if config.is_replay else config.bounded_duration_ns
+    told = [load, f"{format_duration(lasts_ns)} a run", kafka, config.ws_engine]
     yield " · ".join([*told, *ways(config)])
     pairs = len(result.results(Side.A))
     elapsed = format_duration(result.elapsed_ns // NS_PER_S * NS_PER_S)
