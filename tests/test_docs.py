@@ -160,6 +160,10 @@ def test_every_option_is_explained(command: str) -> None:
     assert set(options_of(command)) - names_in(DOCS / "running.md") == set()
 
 
+def test_every_option_of_a_session_is_explained() -> None:
+    assert set(options_of("ab")) - names_in(DOCS / "gating.md") == set()
+
+
 @pytest.mark.parametrize("command", ["export", "merge"])
 def test_every_option_of_an_export_is_explained(command: str) -> None:
     assert set(options_of(command)) - names_in(DOCS / "export.md") == set()
