@@ -131,13 +131,17 @@ class AbResult(msgspec.Struct, frozen=True, kw_only=True):
     """None where no pair was measured, and no run was seen that spoils it."""
 
     def results(self, side: Side, phase: Phase = Phase.MEASURED) -> tuple[RunResult, ...]:
+        """The results of a side's runs of whole pairs, in the order of pairs."""
+        return tuple(run.result for run in self.runs_of(side, phase))
+
+    def runs_of(self, side: Side, phase: Phase = Phase.MEASURED) -> tuple[AbRun, ...]:
         """A side's runs of whole pairs, in the order of pairs."""
         of_phase = [run for run in self.runs if run.phase is phase]
         whole = {run.pair for run in of_phase if run.side is Side.A} & {
             run.pair for run in of_phase if run.side is Side.B
         }
         mine = [run for run in of_phase if run.side is side and run.pair in whole]
-        return tuple(run.result for run in sorted(mine, key=lambda run: run.pair))
+        return tuple(sorted(mine, key=lambda run: run.pair))
 
 
 def order_of_pairs(seed: int) -> Iterator[tuple[Side, Side]]:

@@ -127,7 +127,8 @@ class Distribution:
 class Series:
     """All there is to draw of one result file; `curves`, `bins` and `distributions` share keys."""
 
-    timeline: Timeline
+    timeline: Timeline | None
+    """None where only the distributions are kept, and no rows."""
     curves: dict[str, PercentileCurve]
     """By hop, and `hiccup` where the file has it; no points where there are too few samples."""
     bins: dict[str, Bins]
@@ -142,18 +143,31 @@ def read_series(path: Path, most_intervals: int = 240) -> Series:
     Raises `LatbenchError` for what is no result file, or one whose rows are damaged.
     """
     result = read_result(path)
-    distributions = _distributions(path, result)
+    encoded = read_histograms(path)
+    return _series(result, encoded, _read_timeline(path, result, most_intervals))
+
+
+def series_without_rows(result: RunResult, encoded: Mapping[str, str]) -> Series:
+    """The series of a run of which only its figures and its histograms are kept.
+
+    `encoded` are those by hop, as `Histogram.encode` makes them; raises `LatbenchError` for one
+    that is damaged.
+    """
+    return _series(result, encoded, None)
+
+
+def _series(result: RunResult, encoded: Mapping[str, str], timeline: Timeline | None) -> Series:
+    distributions = _distributions(result, encoded)
     return Series(
-        timeline=_read_timeline(path, result, most_intervals),
+        timeline=timeline,
         curves=curves_of(distributions),
         bins=bins_of([distributions])[0],
         distributions=distributions,
     )
 
 
-def _distributions(path: Path, result: RunResult) -> dict[str, Distribution]:
+def _distributions(result: RunResult, encoded: Mapping[str, str]) -> dict[str, Distribution]:
     """Those with samples, by hop in the order of `HOPS`, then `hiccup`."""
-    encoded = read_histograms(path)
     summaries: list[HopSummary] = [result.hop(hop.name) for hop in HOPS]
     if result.hiccups is not None:
         summaries.append(result.hiccups)

@@ -21,6 +21,7 @@ from latbench.ab_result import (
     Variant,
     order_of_pairs,
 )
+from latbench.analysis import HopFigures
 from latbench.assembly import TABLE_COLUMNS, TickTable
 from latbench.clock import NS_PER_S, NS_PER_US
 from latbench.gates import parse_gates
@@ -150,6 +151,32 @@ def make_session(plan: AbPlan | None = None, *, seed: int = 1, **of_b: Any) -> A
             comparison=None,
         )
     )
+
+
+def make_drawn_session(pairs: int = 6, later_us: int = 300) -> AbResult:
+    """A session whose histograms hold what its figures tell; in B every tick is later in kafka."""
+    session = make_session(make_plan("p50=5%", pairs=pairs, most_pairs=pairs))
+    return conclude(
+        msgspec.structs.replace(session, runs=tuple(_drawn(run, later_us) for run in session.runs))
+    )
+
+
+def _drawn(run: AbRun, later_us: int) -> AbRun:
+    stamps = make_stamps(2000, seed=run.number)
+    if run.side is Side.B:
+        stamps["consumed_ns"] = stamps["consumed_ns"] + later_us * NS_PER_US
+    figures = HopFigures()
+    figures.record(stamps)
+    histograms = {name: each.encode() for name, each in figures.histograms.items() if each.count}
+    changes: dict[str, Any] = {
+        "hops": figures.summaries(2 * NS_PER_S),
+        "run_id": f"{run.number:08}",
+        "started_unix_ns": run.result.started_unix_ns + run.number * 5 * NS_PER_S,
+        "hiccups": None,
+        "stalls": None,
+    }
+    result = msgspec.structs.replace(run.result, **changes)
+    return msgspec.structs.replace(run, result=result, histograms=histograms)
 
 
 def write_run(path: Path, result: RunResult) -> None:

@@ -34,7 +34,8 @@ def write_run(folder: Path, *, seed: int = 1, meters: bool = True, lost: set[int
     if meters:
         late_ns = {7000 + missed: (9 - missed) * NS_PER_MS for missed in range(9)}
         rows[HICCUPS["relay"]] = make_wake_ups(TICKS, late_ns=late_ns)
-    preface = make_preface(config=make_config(warmup_ns=2 * NS_PER_S, tick_rate_hz=1000))
+    config = make_config(warmup_ns=2 * NS_PER_S, tick_rate_hz=1000)
+    preface = make_preface(run_id=f"5f1c{seed:04x}", config=config)
     folder.mkdir(exist_ok=True)
     path = folder / f"run-{seed}.parquet"
     conclude(

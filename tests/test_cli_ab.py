@@ -474,3 +474,40 @@ def test_a_session_that_could_not_begin_is_told(made: Sessions, call: Call) -> N
     assert run.code == 1
     assert run.stderr.splitlines()[-2:] == ["error: no broker answers", "hint: start one"]
     assert list(call.directory.iterdir()) == []
+
+
+# --- on GitHub
+
+
+@pytest.mark.parametrize(
+    ("verdict", "line"),
+    [
+        (Verdict.REGRESSION, "::error title=latbench ab::Regression: "),
+        (Verdict.PASS, "::notice title=latbench ab::Pass: "),
+        (Verdict.INCONCLUSIVE, "::warning title=latbench ab::Inconclusive: "),
+        (Verdict.INCOMPARABLE, "::warning title=latbench ab::Incomparable: run 3 (B) "),
+    ],
+)
+def test_the_verdict_is_an_annotation_on_github(
+    verdict: Verdict, line: str, made: Sessions, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made.finds(verdict)
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+    plain = call(*B).stdout
+    assert "::" not in plain
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    told = call(*B).stdout
+    assert told.startswith(plain)
+    (last,) = told.removeprefix(plain).splitlines()
+    assert last.startswith(line)
+    assert "::" not in call(*B, "--json").stdout
+
+
+def test_a_session_that_failed_is_an_error_on_github(
+    made: Sessions, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made.ends(status=AbStatus.FAILED, failure="the relay died: 100 %", comparison=None, runs=())
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    assert call(*B).stdout.splitlines()[-1] == (
+        "::error title=latbench ab::the relay died: 100 %25"
+    )

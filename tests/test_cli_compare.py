@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from latbench import stored_sides
+from latbench.cli import comparison_html
 from latbench.comparison import Comparison
 from latbench.errors import UsageError
 from latbench.result import RunStatus
@@ -17,6 +18,8 @@ from latbench.stored_sides import label, split
 from latbench.sweep_file import write_sweep
 from tests.cli import Caller, Finished
 from tests.comparisons import make_run, sides, write, write_side
+from tests.html_pages import PLOTLY, figures, parsed, texts
+from tests.html_pages import write_run as write_rows
 from tests.results import make_config
 from tests.sweeps import make_sweep
 
@@ -266,3 +269,96 @@ def test_json_is_the_whole_comparison_and_all_there_is(
     assert told["within_runs"] is False
     assert isinstance(told["notes"], list)
     assert isinstance(told["limits"], list)
+
+
+# --- on GitHub, and drawn -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("new", "counts", "line"),
+    [
+        (1.3, (10, 10), "::error title=latbench compare::Regression: end_to_end.p50 is slower by "),
+        (1.0, (10, 10), "::notice title=latbench compare::Pass: end_to_end.p50 "),
+        (1.3, (2, 2), "::warning title=latbench compare::Inconclusive: a verdict takes 10 runs"),
+    ],
+)
+def test_the_verdict_is_an_annotation_on_github(
+    new: float,
+    counts: tuple[int, int],
+    line: str,
+    call_latbench: Caller,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    put(tmp_path, new, counts)
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+    plain = call_latbench("compare", "base", "new", cwd=tmp_path)
+    assert "::" not in plain.stdout
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    told = call_latbench("compare", "base", "new", cwd=tmp_path)
+    assert told.stdout.startswith(plain.stdout)
+    (last,) = told.stdout.removeprefix(plain.stdout).splitlines()
+    assert last.startswith(line)
+    assert "::" not in call_latbench("compare", "base", "new", "--json", cwd=tmp_path).stdout
+
+
+def drawn(folder: Path) -> None:
+    """One file of each side, with rows."""
+    shutil.move(write_rows(folder, seed=1, lost=set()), folder / "base.parquet")
+    shutil.move(write_rows(folder, seed=2, lost=set()), folder / "new.parquet")
+
+
+def test_both_sides_are_drawn_below_the_verdict(
+    call_latbench: Caller, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(comparison_html, "plotly_bundle", lambda: PLOTLY)
+    drawn(tmp_path)
+    files = ("base.parquet", "new.parquet", "--force")
+    plain = call_latbench("compare", *files, cwd=tmp_path)
+    run = call_latbench("compare", *files, "--html", "c.html", cwd=tmp_path)
+    assert (run.code, run.stdout) == (plain.code, plain.stdout)
+    page = (tmp_path / "c.html").read_text()
+    told = texts(parsed(page))
+    assert "A · base.parquet" in told
+    assert "B · new.parquet" in told
+    (header,) = parsed(page).iter("header")
+    assert any(each.get("class") == "verdict" for each in header)
+    assert "latency" in figures(page)
+    again = call_latbench("compare", *files, "--html", "c.html", cwd=tmp_path)
+    assert (again.code, again.stdout) == (2, "")
+    assert again.stderr.splitlines() == [
+        "error: c.html is there already",
+        "hint: add --overwrite, or another --html",
+    ]
+    again = call_latbench("compare", *files, "--html", "c.html", "--overwrite", cwd=tmp_path)
+    assert again.code == plain.code
+
+
+def test_a_run_that_does_not_count_is_not_drawn(
+    call_latbench: Caller, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(comparison_html, "plotly_bundle", lambda: PLOTLY)
+    for side, seeds in (("base", (1, 2)), ("new", (3, 4))):
+        for seed in seeds:  # those with lost ticks don't count
+            write_rows(tmp_path / side, seed=seed, lost=set() if seed % 2 else {4000})
+    call_latbench("compare", "base", "new", "--force", "--html", "c.html", cwd=tmp_path)
+    told = texts(parsed((tmp_path / "c.html").read_text()))
+    assert "base/run-1.parquet" in told
+    assert "A: base/run-2.parquet: " in told  # left out, which is told
+    assert "never reached the consumer" in told
+    assert "2 runs, the first of" not in told
+
+
+def test_overwrite_is_for_the_page(call_latbench: Caller, tmp_path: Path) -> None:
+    put(tmp_path)
+    run = call_latbench("compare", "base", "new", "--overwrite", cwd=tmp_path)
+    assert (run.code, run.stdout) == (2, "")
+    assert "--overwrite has no meaning without --html" in run.stderr
+
+
+def test_a_result_is_not_replaced_by_its_page(call_latbench: Caller, tmp_path: Path) -> None:
+    put(tmp_path)
+    target = "base/01.parquet"
+    run = call_latbench("compare", "base", "new", "--html", target, "--overwrite", cwd=tmp_path)
+    assert run.code == 2
+    assert f"{target} is a result that is read" in run.stderr

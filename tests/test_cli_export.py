@@ -15,12 +15,15 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 import pytest
 
+from latbench.cli import html
 from latbench.cli.export_formats import WAYS, Format
 from latbench.recording import CONSUMER
 from latbench.spool import spool_path
-from latbench.store import HISTOGRAMS_KEY, METADATA_KEY
+from latbench.store import HISTOGRAMS_KEY, METADATA_KEY, read_result
 from latbench.sweep_file import write_sweep
 from tests.cli import Caller, Finished, run_latbench
+from tests.comparisons import write as write_plain
+from tests.html_pages import PLOTLY, parsed, texts
 from tests.rows import fill_spool, make_rows, make_stamps
 from tests.stored import LOST, write_run
 from tests.sweeps import make_sweep
@@ -386,6 +389,35 @@ def test_findings_are_annotations_where_github_runs_it(
         "::error title=latbench ticks-lost::3 of 14,000 ticks never reached the consumer, and no "
         "percentile has them"
     )
+
+
+# --- a page
+
+
+def test_several_runs_are_one_side_of_a_page(
+    runs: Path, call_latbench: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(html, "plotly_bundle", lambda: PLOTLY)
+    done = call_latbench("export", "a.parquet", "b.parquet", "--format", "html", cwd=runs)
+    assert (done.code, done.stderr) == (0, "")
+    assert "2 runs, the first of" in texts(parsed(done.stdout))
+    assert "a.parquet" in done.stdout
+    assert "b.parquet" in done.stdout
+
+
+def test_runs_of_unlike_load_on_a_page_are_told(
+    runs: Path, call_latbench: Caller, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(html, "plotly_bundle", lambda: PLOTLY)
+    result = read_result(runs / "b.parquet")
+    config = msgspec.structs.replace(result.config, tick_rate_hz=2000, seed=7)
+    other = write_plain(tmp_path / "o.parquet", msgspec.structs.replace(result, config=config))
+    done = call_latbench("export", runs / "a.parquet", other, "--format", "html", cwd=tmp_path)
+    assert done.code == 0
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"warning: {runs / 'a.parquet'} and {other} differ in tick_rate_hz (")
+    assert line.endswith("2000); their histograms are added all the same")
+    assert done.stdout.startswith("<!DOCTYPE html>")
 
 
 # --- merge

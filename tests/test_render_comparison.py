@@ -13,8 +13,10 @@ from latbench.cli.comparison_output import worded
 from latbench.comparing import StoredComparison, compare
 from latbench.comparison import Allowed, Change, Difference, Verdict
 from latbench.gates import DEFAULT_GATES, Gate
-from latbench.render.comparison_report import ComparisonReport, Labels
+from latbench.render.comparison_report import ComparisonReport
 from latbench.render.comparison_words import (
+    Labels,
+    Told,
     allowed_percent,
     answer,
     describe_change,
@@ -69,7 +71,7 @@ SIDES = Side("base/", ()), Side("new/", ())
 
 
 def report(name: str) -> ComparisonReport:
-    return worded(MADE[name], *SIDES, "latbench compare")
+    return ComparisonReport(worded(MADE[name], *SIDES))
 
 
 def within_runs(counts: tuple[int, int]) -> StoredComparison:
@@ -167,14 +169,14 @@ def test_nothing_is_left_out_without_a_word() -> None:
 def test_a_comparison_without_files_has_its_own_words() -> None:
     """As of two variants measured in turn."""
     comparison = MADE["regression"].comparison
-    shown = ComparisonReport(
+    told = Told(
         comparison,
-        ["latbench ab", "10 pairs in 1 min 52 s"],
+        ("latbench ab", "10 pairs in 1 min 52 s"),
         Labels("--linger 0", "--linger 5"),
-        notes=["a note"],
-        open_ends=["an open end"],
+        notes=("a note",),
+        open_ends=("an open end",),
     )
-    text = printed(shown, 80)
+    text = printed(ComparisonReport(told), 80)
     assert text.startswith("latbench ab\n10 pairs in 1 min 52 s\nA  --linger 0 · 10 runs\n")
     assert "\na note\n" in text
     assert "– an open end" in text

@@ -314,3 +314,12 @@ def test_series_are_frozen() -> None:
     _, series = make_series(make_ticks(500)[0])
     with pytest.raises(dataclasses.FrozenInstanceError):
         series.timeline.interval_ns = NS_PER_MS  # type: ignore[misc]
+
+
+def test_without_rows_the_distributions_are_drawn_alone() -> None:
+    result, series = make_series(*make_ticks(), most_intervals(80))
+    without = dataclasses.replace(series, timeline=None)
+    whole, text = printed(Plot(result, series), 80), printed(Plot(result, without), 80)
+    assert "over time" in whole.lower()
+    assert "over time" not in text.lower()
+    assert whole.endswith(text)

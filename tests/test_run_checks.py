@@ -290,3 +290,36 @@ def test_a_file_of_options_may_hold_all_of_it(
     (gate,) = done.result["comparison"]["gates"]
     assert (gate["gate"]["hop"], gate["gate"]["margin"]) == ("kafka", 0.08)
     assert done.result["comparison"]["verdict"] == "pass"
+
+
+# --- on GitHub ----------------------------------------------------------------------------------
+
+
+def test_checks_are_annotations_on_github(
+    measuring: Measuring,
+    call_latbench: Caller,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    write_side(tmp_path / "base", make_side("a", 10))
+    options = ("--baseline", str(tmp_path / "base"), "--fail-on", "p50 > 1us", "--overwrite")
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+    plain = run(call_latbench, tmp_path, *options)
+    assert "::" not in plain.stdout
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    told = run(call_latbench, tmp_path, *options)
+    assert told.code == plain.code == 3
+    lines = [line for line in told.stdout.splitlines() if line.startswith("::")]
+    assert lines[0].startswith("::error title=latbench end_to_end.p50::end_to_end.p50 is ")
+    assert lines[-1].startswith("::warning title=latbench run --baseline::Inconclusive: ")
+    assert "::" not in run(call_latbench, tmp_path, *options, "--json").stdout
+
+
+def test_a_run_without_checks_annotates_nothing(
+    measuring: Measuring,
+    call_latbench: Caller,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    assert "::" not in run(call_latbench, tmp_path).stdout

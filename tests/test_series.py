@@ -36,8 +36,9 @@ from latbench.series import (
     choose_interval_ns,
     curves_of,
     read_series,
+    series_without_rows,
 )
-from latbench.store import ResultWriter
+from latbench.store import ResultWriter, read_histograms, read_result
 from latbench.tick import HOPS
 from tests.cli import Caller
 from tests.results import make_hiccups, make_result
@@ -397,3 +398,14 @@ def test_the_ends_of_counters_are_those_of_the_plain_way() -> None:
     in_range = highest < 24 * 3600 * NS_PER_S
     assert (bucket_indices(lowest[in_range]) == counters[in_range]).all()
     assert (lowest[1:] == highest[:-1] + 1).all()
+
+
+def test_a_runs_figures_and_histograms_give_the_same_without_its_rows(tmp_path: Path) -> None:
+    path = write(tmp_path / "run.parquet", make_stamps(4000))
+    whole = read_series(path)
+    series = series_without_rows(read_result(path), read_histograms(path))
+    assert series.timeline is None
+    assert list(series.distributions) == list(whole.distributions)
+    for key, curve in whole.curves.items():
+        np.testing.assert_array_equal(series.curves[key].value_ns, curve.value_ns)
+        np.testing.assert_array_equal(series.bins[key].counts, whole.bins[key].counts)

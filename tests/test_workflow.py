@@ -45,7 +45,7 @@ def commands() -> Iterator[tuple[str, list[str]]]:
 
 def test_it_runs_exports_and_gates() -> None:
     called = [name for name, _ in commands()]
-    assert called == ["run", "export", "export", "ab"]
+    assert called == ["run", *["export"] * 3, "ab", *["export"] * 3]
 
 
 def test_every_option_that_it_gives_is_there() -> None:
@@ -68,7 +68,7 @@ def test_every_value_that_it_gives_can_be() -> None:
                 formats.append(Format(value))
     assert len(limits) == 3
     assert len(set(limits)) == 1, "the same limit in all steps"
-    assert formats == [Format.MARKDOWN, Format.JUNIT]
+    assert formats == [Format.MARKDOWN, Format.JUNIT, Format.HTML] * 2
 
 
 def test_it_runs_on_pushes_and_pull_requests_with_the_least_rights() -> None:
@@ -93,5 +93,30 @@ def test_no_text_of_a_pull_request_becomes_shell() -> None:
 def test_the_report_is_shown_also_where_a_limit_was_broken() -> None:
     after = [step for step in steps() if "run.parquet" in str(step) and "run " not in str(step)]
     shown = [step for step in steps() if step.get("run", "").startswith("latbench export")]
-    assert len(shown) == 2
+    assert len(shown) == 3
     assert all("!cancelled()" in step["if"] for step in [*after, *shown])
+
+
+def test_the_verdict_is_shown_and_kept_whatever_it_is() -> None:
+    gate = workflow()["jobs"]["gate"]["steps"]
+    place = next(number for number, step in enumerate(gate) if "latbench ab" in str(step))
+    made = shlex.split(gate[place]["run"])
+    file = made[made.index("--output") + 1]
+    after = gate[place + 1 :]
+    assert [step["if"] for step in after[:3]] == [
+        f"${{{{ always() && hashFiles('{file}') != '' }}}}"
+    ] * 3
+    written = []
+    for step in after[:3]:
+        words = shlex.split(step["run"])
+        assert words[1:3] == ["export", file]
+        written += [words[words.index("--output") + 1]] if "--output" in words else []
+    (kept,) = [step for step in after if step.get("uses", "").startswith("actions/upload-artifact")]
+    assert kept["if"] == "${{ always() }}"
+    assert kept["with"]["path"].split() == [*written, file]
+
+
+def test_what_is_annotated_once_is_not_annotated_again() -> None:
+    exports = [words for name, words in commands() if name == "export" and "markdown" in words]
+    assert len(exports) == 2
+    assert all("--no-annotations" in words for words in exports)

@@ -27,7 +27,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "history": "Show results over time and git revision, and where they changed.",
     "floor": "Measure what no pipeline gets under here: timer, sockets, the broker, each on its "
     "own.",
-    "export": "Write results in formats of other tools: CSV, Arrow, JSON, HdrHistogram, JUnit.",
+    "export": "Write results as HTML, Markdown, JUnit, CSV, Arrow, JSON, and for HdrHistogram.",
     "merge": "Add the histograms of several runs: percentiles of all their ticks together.",
 }
 """Each is a function and a module here of that name; the sentence is its docstring's first."""

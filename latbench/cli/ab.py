@@ -176,6 +176,7 @@ def ab(
         progress.close()
     write_ab(path, outcome.result)
     ab_output.show_ab(outcome.result, [path, *([runs] if keep_runs else [])], as_json=as_json)
+    ab_output.annotate_ab(outcome.result, as_json=as_json)
     return _exit_code(outcome, strict=strict)
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 import typer
 
-from latbench.cli import comparison_output
+from latbench.cli import comparison_output, github
 from latbench.comparing import StoredComparison
 from latbench.errors import ExitCode
+from latbench.export.github import draw_annotations
 from latbench.export.limits import BROKEN, HELD, UNKNOWN, Judged, judge
 from latbench.findings import is_valid
 from latbench.result import RunResult, RunStatus
@@ -23,6 +24,7 @@ class Checked:
 
     def __init__(self, checks: Checks, result: RunResult, path: Path) -> None:
         self._checks = checks
+        self._result = result
         self._limits: tuple[Judged, ...] = ()
         self._compared: tuple[StoredComparison, Side, Side] | None = None
         self._counts = result.status is RunStatus.COMPLETE and is_valid(result)
@@ -43,7 +45,10 @@ class Checked:
         return told
 
     def show(self, *, as_json: bool) -> None:
-        """The comparison below the run's report, unless that was JSON; limits on stderr."""
+        """The comparison below the run's report, unless that was JSON; limits on stderr.
+
+        On GitHub annotations follow.
+        """
         if self._compared is not None and not as_json:
             typer.echo()
             comparison_output.show(*self._compared, "Against the baseline")
@@ -51,6 +56,14 @@ class Checked:
             comparison_output.tell(f"{'held' if each.verdict == HELD else 'error'}: {each}")
         if not self._counts:
             comparison_output.tell("not checked: the run is not whole, or not a valid measurement")
+        if not as_json:
+            self._annotate()
+
+    def _annotate(self) -> None:
+        github.annotate(draw_annotations(self._result, self._limits))
+        if self._compared is not None:
+            told = comparison_output.worded(*self._compared)
+            github.annotate(github.of_comparison(told, "latbench run --baseline"))
 
     def exit_code(self) -> int:
         """3 for what is broken or got worse, 4 for what can't be told, else 0."""

@@ -12,16 +12,18 @@ import typer
 from latbench.comparing import StoredComparison
 from latbench.comparison import Comparison, Verdict
 from latbench.errors import ExitCode
-from latbench.render.comparison_report import ComparisonReport, Labels
+from latbench.render.comparison_report import ComparisonReport
 from latbench.render.comparison_words import (
-    answer,
-    limits,
+    Labels,
+    Told,
     stored_limits,
     stored_notes,
     why_no_verdict,
 )
 from latbench.render.console import open_console
 from latbench.stored_sides import Side
+
+TITLE: Final = "latbench compare"
 
 _UNDECIDED: Final = {
     Verdict.INCONCLUSIVE: "inconclusive: nothing is decided",
@@ -34,9 +36,9 @@ def tell(line: str) -> None:
     typer.echo(line, err=True)
 
 
-def show(stored: StoredComparison, base: Side, new: Side, title: str = "latbench compare") -> None:
+def show(stored: StoredComparison, base: Side, new: Side, title: str = TITLE) -> None:
     """Print what two sides say of each other."""
-    open_console(sys.stdout, os.environ).print(worded(stored, base, new, title))
+    open_console(sys.stdout, os.environ).print(ComparisonReport(worded(stored, base, new, title)))
 
 
 def show_json(stored: StoredComparison, base: Side, new: Side) -> None:
@@ -44,11 +46,11 @@ def show_json(stored: StoredComparison, base: Side, new: Side) -> None:
     typer.echo(msgspec.json.format(msgspec.json.encode(as_builtins(stored, base, new)), indent=2))
 
 
-def worded(stored: StoredComparison, base: Side, new: Side, title: str) -> ComparisonReport:
-    """The report with its words."""
-    return ComparisonReport(
+def worded(stored: StoredComparison, base: Side, new: Side, title: str = TITLE) -> Told:
+    """The comparison with its words."""
+    return Told(
         stored.comparison,
-        [title],
+        (title,),
         Labels(base.label, new.label),
         reason=why_no_verdict(stored),
         notes=tuple(stored_notes(stored)),
@@ -65,9 +67,10 @@ def as_builtins(stored: StoredComparison, base: Side, new: Side) -> dict[str, An
     }
     told["dominances"] = msgspec.to_builtins(stored.dominances)
     told["within_runs"] = stored.within_runs
-    told["answer"] = answer(stored.comparison, why_no_verdict(stored))
-    told["notes"] = list(stored_notes(stored))
-    told["limits"] = [*limits(stored.comparison), *stored_limits(stored)]
+    words = worded(stored, base, new)
+    told["answer"] = words.answer
+    told["notes"] = list(words.notes)
+    told["limits"] = words.limits
     return told
 
 

@@ -12,7 +12,7 @@ from latbench.cli.writing import choose_output, write_file, write_stdout
 from latbench.render.html.page import draw_page
 from latbench.render.html.sides import Side
 from latbench.result import Finding, RunResult
-from latbench.series import read_series
+from latbench.series import Series, read_series
 from latbench.store import read_result
 
 LABELS: Final = ("A", "B")
@@ -68,14 +68,26 @@ def plotly_bundle() -> str:
 
 
 def read_side(paths: Sequence[Path], label: str = "") -> Side:
-    """A side from its result files, with findings and advice in words."""
-    results = tuple(read_result(path) for path in paths)
-    # lines of many runs over one another are only readable if each has few points
-    intervals = max(MOST_INTERVALS // len(paths), LEAST_INTERVALS)
+    """A side from its result files."""
+    results = [read_result(path) for path in paths]
+    intervals = intervals_of(len(paths))
+    series = [read_series(path, intervals) for path in paths]
+    return told_side(results, series, label, [str(path) for path in paths])
+
+
+def intervals_of(runs: int) -> int:
+    """How many each run's lines have: many over one another are only readable with few points."""
+    return max(MOST_INTERVALS // runs, LEAST_INTERVALS)
+
+
+def told_side(
+    results: Sequence[RunResult], series: Sequence[Series], label: str, sources: Sequence[str]
+) -> Side:
+    """A side with findings and advice in words."""
     return Side(
         label=label,
-        results=results,
-        series=tuple(read_series(path, intervals) for path in paths),
+        results=tuple(results),
+        series=tuple(series),
         findings=once(results, findings_of, lambda result: result.findings),
         advice=[
             words
@@ -85,7 +97,7 @@ def read_side(paths: Sequence[Path], label: str = "") -> Side:
                 lambda result: result.advice,
             )
         ],
-        sources=[str(path) for path in paths],
+        sources=sources,
     )
 
 

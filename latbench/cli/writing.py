@@ -19,8 +19,10 @@ Write = Callable[[IO[bytes]], None]
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def choose_output(path: Path, inputs: Sequence[Path], *, overwrite: bool) -> None:
-    """See that a file may be made at `path`; raises `UsageError` where it may not.
+def choose_output(
+    path: Path, inputs: Sequence[Path], *, overwrite: bool, option: str = "--output"
+) -> None:
+    """See that a file may be made at `path`, which `option` named; else raises `UsageError`.
 
     That is: for a directory, for a file that is there unless it may be replaced, and for one of the
     `inputs` even then.
@@ -30,9 +32,9 @@ def choose_output(path: Path, inputs: Sequence[Path], *, overwrite: bool) -> Non
     if not path.exists():
         return
     if not overwrite:
-        raise UsageError(f"{path} is there already", "add --overwrite, or another --output")
+        raise UsageError(f"{path} is there already", f"add --overwrite, or another {option}")
     if any(each.exists() and path.samefile(each) for each in inputs):
-        raise UsageError(f"{path} is a result that is read", "choose another --output")
+        raise UsageError(f"{path} is a result that is read", f"choose another {option}")
 
 
 def write_file(path: Path, write: Write) -> None:

@@ -1,4 +1,4 @@
-"""Findings as GitHub's workflow commands: lines on stdout that become annotations of a run.
+"""Findings and verdicts as GitHub's workflow commands: lines that become annotations of a run.
 
 Escapes are those of the toolkit's `command.ts`: `%`, CR and LF everywhere, `:` and `,` in
 properties, too.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from latbench.comparison import Verdict
 from latbench.export.limits import Judged, doubt
 from latbench.findings import Severity, describe, severity
 from latbench.result import Finding, RunResult
@@ -18,6 +19,24 @@ _COMMANDS: Final = {
     Severity.WARNING: "warning",
     Severity.INFO: "notice",
 }
+
+
+_OF_VERDICTS: Final = {
+    Verdict.REGRESSION: "error",
+    Verdict.INCONCLUSIVE: "warning",
+    Verdict.INCOMPARABLE: "warning",
+    Verdict.PASS: "notice",
+}
+
+
+def draw_verdict(title: str, verdict: Verdict, sentences: Sequence[str]) -> str:
+    """A comparison's line: what it was made by, and what it said."""
+    return _line(_OF_VERDICTS[verdict], title, " ".join(sentences))
+
+
+def draw_error(title: str, text: str) -> str:
+    """The line of something that failed."""
+    return _line("error", title, text)
 
 
 def draw_annotations(result: RunResult, judged: Sequence[Judged]) -> Iterator[str]:

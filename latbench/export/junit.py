@@ -1,4 +1,4 @@
-"""Runs as JUnit XML: a case for each hop and percentile, as CI services show test reports.
+"""Runs and sessions as JUnit XML, as CI services show test reports: a case for each percentile.
 
 Its elements and attributes are those of the schema that Jenkins's xUnit plugin holds reports
 against (`junit-10.xsd`, a superset of Maven Surefire's).
@@ -13,6 +13,7 @@ from xml.etree import ElementTree as ET
 import msgspec
 
 from latbench.clock import NS_PER_S
+from latbench.export.junit_gates import GateSuite, add_cases, clean, gate_suite
 from latbench.export.limits import Judged, doubt
 from latbench.histogram import MIN_SAMPLES_BEYOND
 from latbench.result import HopSummary, RunResult
@@ -27,16 +28,16 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True):
     judged: tuple[Judged, ...] = ()
 
 
-def draw_junit(suites: Iterable[Suite]) -> str:
-    """A suite for each run. A case's `time` is the latency, in seconds: what services plot.
+def draw_junit(suites: Iterable[Suite | GateSuite]) -> str:
+    """A suite for each run and session. A case's `time` is the latency in seconds: what CI plots.
 
     A case that breaks a limit is a failure. A percentile with fewer than 100 ticks above it is
     skipped, but an error where a limit is on it. All cases of a run that can't be believed are
-    errors.
+    errors. Of a session each gate is a case, see `junit_gates`.
     """
     root = ET.Element("testsuites", name="latbench")
     for suite in suites:
-        root.append(_suite(suite))
+        root.append(_suite(suite) if isinstance(suite, Suite) else gate_suite(suite))
     for total in ("tests", "failures", "errors"):  # the schema has no skipped here
         root.set(total, str(sum(int(each.get(total, "0")) for each in root)))
     ET.indent(root)
@@ -49,19 +50,15 @@ def _suite(suite: Suite) -> ET.Element:
     name = f"latbench {result.config.name}".strip()
     element = ET.Element(
         "testsuite",
-        name=_clean(name),
+        name=clean(name),
         timestamp=f"{started:%Y-%m-%dT%H:%M:%S}",
-        hostname=_clean(result.environment.hostname or "unknown"),
+        hostname=clean(result.environment.hostname or "unknown"),
         time=f"{result.measured_ns / NS_PER_S:.3f}",
     )
     properties = ET.SubElement(element, "properties")
     for key, value in _properties(suite):
-        ET.SubElement(properties, "property", name=key, value=_clean(value))
-    cases = [case for hop in result.hops for case in _cases(hop, suite)]
-    element.extend(cases)
-    element.set("tests", str(len(cases)))
-    for total, kind in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
-        element.set(total, str(sum(case.find(kind) is not None for case in cases)))
+        ET.SubElement(properties, "property", name=key, value=clean(value))
+    add_cases(element, [case for hop in result.hops for case in _cases(hop, suite)])
     return element
 
 
@@ -99,7 +96,7 @@ def _case(
     case = ET.Element("testcase", classname=f"latbench.{hop}", name=name, time=time_s)
     unknown = f"fewer than {MIN_SAMPLES_BEYOND} ticks lie above: a figure would be a guess"
     if doubted:
-        ET.SubElement(case, "error", type="invalid", message=_clean(doubted))
+        ET.SubElement(case, "error", type="invalid", message=clean(doubted))
     elif broken := [each for each in judged if each.is_broken]:
         told = "; ".join(map(str, broken))
         ET.SubElement(case, "failure", type="limit", message=told).text = told
@@ -111,8 +108,3 @@ def _case(
     if value_ns is not None:
         ET.SubElement(case, "system-out").text = f"{hop}.{name} = {format_latency(value_ns)}"
     return case
-
-
-def _clean(text: str) -> str:
-    """Without the control characters that XML 1.0 can't hold."""
-    return "".join(char if char.isprintable() else " " for char in text)

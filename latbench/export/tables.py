@@ -1,4 +1,4 @@
-"""All rows of a result file as CSV or Arrow, a batch at a time."""
+"""All rows of a file as CSV or Arrow, a batch at a time."""
 
 from __future__ import annotations
 
@@ -38,6 +38,20 @@ def write_csv(path: Path, sink: IO[bytes]) -> None:
             for batch in _batches(path, file):
                 columns = [*_cast(batch, schema), *(_latency(batch, hop) for hop in HOPS)]
                 writer.write_batch(pa.record_batch(columns, schema=wide))
+
+
+def write_plain_csv(path: Path, sink: IO[bytes]) -> None:
+    """A header and a line for every row, the file's columns as they are: of a session's file.
+
+    Raises `LatbenchError` for damaged rows.
+    """
+    with pq.ParquetFile(path) as file:
+        schema = _plain(file.schema_arrow)
+        sink.write((",".join(schema.names) + "\n").encode())
+        options = pyarrow.csv.WriteOptions(include_header=False)
+        with pyarrow.csv.CSVWriter(sink, schema, write_options=options) as writer:
+            for batch in _batches(path, file):
+                writer.write_batch(pa.record_batch(_cast(batch, schema), schema=schema))
 
 
 def write_arrow(path: Path, sink: IO[bytes]) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
-from latbench.comparison import Change, Comparison, Difference, GateResult, Verdict
-from latbench.deciding import ALPHA
+from latbench.comparison import Change, Difference, GateResult, Verdict
 from latbench.render.comparison_words import (
+    SURE,
+    SURE_LEGEND,
+    Told,
     allowed_percent,
-    answer,
     describe_change,
-    limits,
     listed,
+    rare_statistic,
     signed_interval,
     signed_percent,
 )
@@ -27,46 +28,18 @@ _STYLES: Final = {
     Verdict.INCONCLUSIVE: "bold yellow",
     Verdict.INCOMPARABLE: "bold yellow",
 }
-_SURE: Final = "*"
-_LEGEND: Final = (
-    f"{_SURE} its {1 - ALPHA:.0%} interval lies to one side of no change; by chance 1 of 20 does."
-).replace("%", " %")
 _SIDE_BY_SIDE: Final = 110
 """From this width on two statistics stand beside each other, and all four are told."""
 _MAX_LEFT_OUT: Final = 8
 """Runs left out that are named."""
 
 
-class Labels(NamedTuple):
-    """How the two sides are called."""
-
-    base: str
-    new: str
-
-
 class ComparisonReport(Drawn):
-    """What two sides say of each other, the answer first.
+    """What two sides say of each other, the answer first."""
 
-    `reason`: why there can be no verdict, in words; `notes` stand below the gates, `open_ends`
-    below what the comparison can't tell.
-    """
-
-    def __init__(
-        self,
-        comparison: Comparison,
-        heading: Sequence[str],
-        labels: Labels,
-        *,
-        reason: str = "",
-        notes: Sequence[str] = (),
-        open_ends: Sequence[str] = (),
-    ) -> None:
-        self._comparison = comparison
-        self._heading = heading
-        self._labels = labels
-        self._reason = reason
-        self._notes = notes
-        self._open_ends = open_ends
+    def __init__(self, told: Told) -> None:
+        self._told = told
+        self._comparison = told.comparison
 
     def draw(self, width: int, ink: Ink) -> list[Line]:
         """Complete at 80 cells."""
@@ -87,19 +60,19 @@ class ComparisonReport(Drawn):
         return lines
 
     def _title(self, width: int, ink: Ink) -> list[Line]:
-        first, *more = self._heading
+        first, *more = self._told.heading
         lines = paragraph(first, width, ink, style="bold")
         for text in more:
             lines += paragraph(text, width, ink, style="dim")
         comparison = self._comparison
         counts = (comparison.base_runs, comparison.new_runs)
-        for side, label, count in zip("AB", self._labels, counts, strict=True):
+        for side, label, count in zip("AB", self._told.labels, counts, strict=True):
             text = f"{label} · {count} run{'s' if count != 1 else ''}"
             lines += paragraph(text, width, ink, style="dim", label=side, gutter=3)
         return lines
 
     def _answer(self, width: int, ink: Ink) -> list[Line]:
-        first, *more = answer(self._comparison, self._reason)
+        first, *more = self._told.answer
         lines = paragraph(first, width, ink, style=_STYLES[self._comparison.verdict])
         for text in more:
             lines += paragraph(text, width, ink)
@@ -114,12 +87,7 @@ class ComparisonReport(Drawn):
         lines = draw_grid(_gate_columns(results, ink), width, ink)
         if max(map(width_of, lines)) > width:
             lines = _stacked(results, width, ink)
-        together = (
-            "Intervals of all gates hold together with 95 %, so each is wider than below."
-            if sum(result.change.ratio_low is not None for result in results) > 1
-            else ""
-        )
-        for text in filter(None, (together, *self._notes)):
+        for text in self._told.all_notes:
             lines += paragraph(text, width, ink, style="dim")
         return [[("Gates", "bold")], *lines]
 
@@ -137,7 +105,7 @@ class ComparisonReport(Drawn):
 
     def _limits(self, width: int, ink: Ink) -> list[Line]:
         lines: list[Line] = []
-        for text in (*limits(self._comparison), *self._open_ends):
+        for text in self._told.limits:
             lines += paragraph(text, width, ink, label="–", gutter=2)
         return [[("What this can't tell", "bold")], *lines] if lines else []
 
@@ -181,10 +149,10 @@ def draw_changes(changes: Sequence[Change], width: int, ink: Ink) -> list[Line]:
     """
     if not changes:
         return []
-    has_p99 = any(each.ratio is not None for each in changes if each.statistic == "p99")
-    groups: list[tuple[str, ...]] = [("p50",), ("p99" if has_p99 else "p90",)]
+    rare = rare_statistic(changes)
+    groups: list[tuple[str, ...]] = [("p50",), (rare,)]
     if width >= _SIDE_BY_SIDE:
-        groups = [("p50", "p99"), ("p90", "mean")] if has_p99 else [("p50", "p90"), ("mean",)]
+        groups = [("p50", rare), ("p90", "mean")] if rare != "p90" else [("p50", "p90"), ("mean",)]
     lines: list[Line] = []
     for names in groups:
         hops = list(dict.fromkeys(change.hop for change in changes))
@@ -195,7 +163,7 @@ def draw_changes(changes: Sequence[Change], width: int, ink: Ink) -> list[Line]:
         lines += [*([[]] if lines else []), *draw_grid(columns, width, ink)]
     lines = [[("Every hop", "bold")], *lines]
     if any(change.ratio_low is not None for change in changes):
-        lines += paragraph(_LEGEND, width, ink, style="dim")
+        lines += paragraph(SURE_LEGEND, width, ink, style="dim")
     return lines
 
 
@@ -234,7 +202,7 @@ def _change(change: Change, ink: Ink, *, marks: bool) -> Line:
     text = ink.text(signed_percent(change.ratio))
     if not marks:
         return [(text, style)]
-    return [(text, style), (f" {_SURE}" if change.is_sure else "  ", style)]
+    return [(text, style), (f" {SURE}" if change.is_sure else "  ", style)]
 
 
 def _interval(change: Change, ink: Ink) -> tuple[str, str]:

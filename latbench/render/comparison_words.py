@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from latbench.block_bootstrap import MIN_INTERVALS
 from latbench.comparing import MIN_RUNS, Dominance, StoredComparison
@@ -16,6 +17,53 @@ MAX_TOLD: Final = 3
 """Gates that get a sentence; all are in the table."""
 _MAX_RUNS: Final = 1_000
 """Beyond so many runs nobody is told how many it would take."""
+
+
+class Labels(NamedTuple):
+    """How the two sides are called."""
+
+    base: str
+    new: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Told:
+    """A comparison with all words that its reports share."""
+
+    comparison: Comparison
+    heading: tuple[str, ...]
+    """The first line is the title."""
+    labels: Labels
+    reason: str = ""
+    """Why there can be no verdict, in words."""
+    notes: tuple[str, ...] = ()
+    """What stands below the gates."""
+    open_ends: tuple[str, ...] = ()
+    """What stands below what the comparison can't tell."""
+
+    @property
+    def answer(self) -> list[str]:
+        """The verdict in sentences."""
+        return answer(self.comparison, self.reason)
+
+    @property
+    def limits(self) -> list[str]:
+        """What it can't tell, in sentences."""
+        return [*limits(self.comparison), *self.open_ends]
+
+    @property
+    def all_notes(self) -> list[str]:
+        """What stands below the gates, where there are some."""
+        bounded = [each for each in self.comparison.gates if each.change.ratio_low is not None]
+        together = [TOGETHER] if len(bounded) > 1 else []
+        return [*together, *self.notes] if self.comparison.gates else []
+
+
+SURE: Final = "*"
+SURE_LEGEND: Final = (
+    f"{SURE} its {1 - ALPHA:.0%} interval lies to one side of no change; by chance 1 of 20 does."
+).replace("%", " %")
+TOGETHER: Final = "Intervals of all gates hold together with 95 %, so each is wider than below."
 
 
 # --- figures ------------------------------------------------------------------------------------
@@ -107,6 +155,11 @@ def _told(results: Sequence[GateResult], describe: Callable[[GateResult], str]) 
     if len(results) > MAX_TOLD:
         told.append(f"{len(results) - MAX_TOLD} more: see the table.")
     return told
+
+
+def sentence(result: GateResult) -> str:
+    """One gate's, without its verdict and without a full stop."""
+    return (_doubt if result.verdict is Verdict.INCONCLUSIVE else _against_allowed)(result)
 
 
 def _changed(result: GateResult) -> str:
@@ -286,6 +339,12 @@ def stored_limits(stored: StoredComparison) -> Iterator[str]:
             if count < MIN_INTERVALS:
                 seconds = "1 whole second" if count == 1 else f"{count} whole seconds"
                 yield f"{side} has {seconds}: an interval takes {MIN_INTERVALS}."
+
+
+def rare_statistic(changes: Sequence[Change]) -> str:
+    """What stands beside the p50 in a table of hops: the p99, unless no hop's is known."""
+    has_p99 = any(each.ratio is not None for each in changes if each.statistic == "p99")
+    return "p99" if has_p99 else "p90"
 
 
 def listed(differences: Sequence[Difference]) -> Iterator[tuple[str, str]]:

@@ -36,10 +36,15 @@ def draw_markdown(
         _hops(result),
         _table(("limit", "figure"), limits),
         _findings(findings, result.said),
-        _list("What to change", advice),
-        _folded("Scenario and ticks", [*scenario(result), *told_counts(result)]),
-        _folded("Environment", [*told_origin(result), ("file", file)]),
+        bullets("What to change", advice),
+        folded("Scenario and ticks", [*scenario(result), *told_counts(result)]),
+        folded("Environment", [*told_origin(result), ("file", file)]),
     ]
+    return joined(sections)
+
+
+def joined(sections: Iterable[Iterable[str]]) -> str:
+    """Sections of lines with a blank line between them; an empty one is left out."""
     return "\n\n".join("\n".join(section) for section in map(list, sections) if section) + "\n"
 
 
@@ -74,22 +79,22 @@ def _hops(result: RunResult) -> Iterator[str]:
     if not result.hop("end_to_end").count:
         yield "No tick was measured."
         return
-    yield _row("hop", "what", *(statistic.name for statistic in _SHOWN))
-    yield _row(":--", ":--", *("--:" for _ in _SHOWN))
+    yield row("hop", "what", *(statistic.name for statistic in _SHOWN))
+    yield row(":--", ":--", *("--:" for _ in _SHOWN))
     summaries = {summary.hop: summary for summary in result.hops}
     for hop in HOPS:
         if hop.name in summaries:
             bold = "**" if hop.kind is HopKind.TOTAL else ""
             label = label_of(hop, embedded=result.config.is_embedded)
             cells = (_cell(statistic, summaries[hop.name]) for statistic in _SHOWN)
-            yield _row(
+            yield row(
                 f"{bold}{escaped(hop.name)}{bold}",
                 escaped(label),
                 *(f"{bold}{cell}{bold}" for cell in cells),
             )
     if result.hiccups is not None:
         cells = (_cell(statistic, result.hiccups) for statistic in _SHOWN)
-        yield _row("hiccup", "timer wake-ups late by", *cells)
+        yield row("hiccup", "timer wake-ups late by", *cells)
     yield ""
     yield (
         "The parts `schedule`, `websocket`, `relay` and `kafka` add up to `end_to_end` for every "
@@ -111,10 +116,10 @@ def _cell(statistic: Statistic, summary: HopSummary) -> str:
 def _table(head: tuple[str, str], rows: Iterable[tuple[str, str]]) -> Iterator[str]:
     for number, (verdict, text) in enumerate(rows):
         if not number:
-            yield _row(*head)
-            yield _row(":--", ":--")
+            yield row(*head)
+            yield row(":--", ":--")
         shown = verdict if verdict == "held" else f"**{verdict}**"
-        yield _row(shown, escaped(text))
+        yield row(shown, escaped(text))
 
 
 def _findings(findings: Sequence[tuple[str, str]], said: Sequence[str]) -> Iterator[str]:
@@ -127,7 +132,8 @@ def _findings(findings: Sequence[tuple[str, str]], said: Sequence[str]) -> Itera
         yield f"- **{severity}**: {escaped(text)}"
 
 
-def _list(title: str, texts: Sequence[str]) -> Iterator[str]:
+def bullets(title: str, texts: Sequence[str]) -> Iterator[str]:
+    """A heading and a list; nothing of no texts."""
     if texts:
         yield f"### {title}"
         yield ""
@@ -135,19 +141,21 @@ def _list(title: str, texts: Sequence[str]) -> Iterator[str]:
         yield f"- {escaped(text)}"
 
 
-def _folded(title: str, rows: Iterable[tuple[str, str]]) -> Iterator[str]:
+def folded(title: str, rows: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """A table of two columns that is opened by a click."""
     yield "<details>"
     yield f"<summary>{title}</summary>"
     yield ""
-    yield _row("", "")
-    yield _row(":--", ":--")
+    yield row("", "")
+    yield row(":--", ":--")
     for label, text in rows:
-        yield _row(label, escaped(text))
+        yield row(label, escaped(text))
     yield ""
     yield "</details>"
 
 
-def _row(*cells: str) -> str:
+def row(*cells: str) -> str:
+    """A line of a table; cells are escaped already."""
     return f"| {' | '.join(cells)} |"
 
 

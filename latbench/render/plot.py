@@ -31,14 +31,17 @@ class Plot(Drawn):
     def draw(self, width: int, ink: Ink) -> list[Line]:
         """The pictures, a blank line between them."""
         series, result = self._series, self._result
-        if "end_to_end" not in series.timeline.hops:
+        timeline = series.timeline
+        if "end_to_end" not in series.distributions:
             told = "No tick was measured from end to end: there is nothing to draw."
             return paragraph(told, width, ink)
         embedded = result.config.is_embedded
-        sections = [
-            draw_over_time(series.timeline, width, ink, embedded=embedded),
-            draw_shares_over_time(series.timeline, width, ink),
-        ]
+        sections = []
+        if timeline is not None:
+            sections += [
+                draw_over_time(timeline, width, ink, embedded=embedded),
+                draw_shares_over_time(timeline, width, ink),
+            ]
         each = (width - _GAP) // 2 if width >= _TWO_ABREAST else width
         percentiles = draw_percentiles(series, each, ink)
         histogram = draw_histogram(series, result.hop("end_to_end"), each, ink)

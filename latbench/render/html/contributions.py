@@ -18,14 +18,21 @@ from latbench.render.html.figures import (
     seconds,
 )
 from latbench.render.html.sides import Shown
-from latbench.render.html.timebase import middles, time_axis, unit_of, with_bands
+from latbench.render.html.timebase import (
+    has_time,
+    middles,
+    time_axis,
+    timelines,
+    unit_of,
+    with_bands,
+)
 from latbench.result import RunResult
 from latbench.tick import PARTS
 
 
 def contributions_chart(shown: Sequence[Shown]) -> Chart:
-    """Means of the four parts, stacked: over time, or run by run where there are several."""
-    if all(each.is_one_run for each in shown):
+    """Means of the four parts, stacked: over time; run by run of several, or without rows."""
+    if all(each.is_one_run for each in shown) and has_time(shown):
         return _contributions_over_time(shown)
     return _contributions_by_run(shown)
 
@@ -37,7 +44,7 @@ _SUM_WORDS: Final = (
 
 
 def _contributions_over_time(shown: Sequence[Shown]) -> Chart:
-    unit = unit_of(shown)
+    unit, lines = unit_of(shown), timelines(shown)
     figure = layout(
         xaxis=time_axis(shown, unit, anchor="y" if len(shown) == 1 else "y2"),
         barmode="overlay",
@@ -50,8 +57,7 @@ def _contributions_over_time(shown: Sequence[Shown]) -> Chart:
         figure["yaxis2"] = latency_axis(
             "B, mean", rangemode="tozero", domain=[0, 0.45], matches="y", anchor="x"
         )
-    for number, each in enumerate(shown):
-        timeline = each.side.series[0].timeline
+    for number, (each, (timeline,)) in enumerate(zip(shown, lines, strict=True)):
         common = {
             "type": "scatter",
             "mode": "lines",
@@ -82,7 +88,7 @@ def _contributions_over_time(shown: Sequence[Shown]) -> Chart:
                 }
             )
     if len(shown) == 1:
-        figure, data = with_bands(figure, data, shown[0].side.series[0].timeline, unit)
+        figure, data = with_bands(figure, data, lines[0][0], unit)
     words = f"{_SUM_WORDS}, which is the line."
     if len(shown) == 2:
         words += " A above, B below, on the same scale."

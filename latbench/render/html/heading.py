@@ -29,12 +29,13 @@ def page_title(shown: Sequence[Shown]) -> str:
     return f"latbench run {first.config.name or first.run_id}"
 
 
-def draw_heading(shown: Sequence[Shown]) -> Markup:
-    """All of it."""
+def draw_heading(shown: Sequence[Shown], verdict: Markup) -> Markup:
+    """All of it; `verdict` stands above the figures, if there is one."""
     return join(
         [
             *(paragraph(words, "kicker") for words in _kickers(shown)),
             element("h1", text(_answer(shown))),
+            *([element("section", verdict, class_="verdict")] if verdict else []),
             *_broken(shown),
             element("div", *_tiles(shown), class_="tiles"),
             *_scenarios(shown),

@@ -25,10 +25,12 @@ from latbench.render.html.figures import (
 )
 from latbench.render.html.sides import Shown
 from latbench.render.html.timebase import (
+    has_time,
     is_only_run,
     middles,
     mode,
     time_axis,
+    timelines,
     unit_of,
     with_bands,
 )
@@ -43,9 +45,11 @@ _SHADED: Final = (
 _STRIP: Final = "Below: how late the latest timer of all processes woke in it (hiccup)."
 
 
-def latency_chart(shown: Sequence[Shown]) -> Chart:
-    """p50, p99 and maximum of each interval, of one hop at a time."""
-    unit, alone = unit_of(shown), is_only_run(shown)
+def latency_chart(shown: Sequence[Shown]) -> Chart | None:
+    """p50, p99 and maximum of each interval, of one hop at a time; None where rows are gone."""
+    if not has_time(shown):
+        return None
+    unit, alone, lines = unit_of(shown), is_only_run(shown), timelines(shown)
     data: list[Trace] = []
     figure = layout(
         xaxis=time_axis(shown, unit, anchor="y"),
@@ -54,22 +58,25 @@ def latency_chart(shown: Sequence[Shown]) -> Chart:
         bargap=0,
     )
     several = any(not each.is_one_run for each in shown)
-    has_strip = not several and any(each.side.series[0].timeline.hiccup_max_ns for each in shown)
+    has_strip = not several and any(own[0].hiccup_max_ns for own in lines)
     if has_strip:
         figure["yaxis"]["domain"] = [0.34, 1]
         figure["yaxis3"] = latency_axis("hiccup", type="log", domain=[0, 0.24])
         figure["xaxis"]["anchor"] = "y3"
-        data += [_hiccups(each, unit, alone=alone) for each in shown]
-    for each in shown:
-        for run in each.side.series:
-            for hop, line in run.timeline.hops.items():
+        data += [
+            _hiccups(each, own[0], unit, alone=alone)
+            for each, own in zip(shown, lines, strict=True)
+        ]
+    for each, own in zip(shown, lines, strict=True):
+        for timeline in own:
+            for hop, line in timeline.hops.items():
                 data += _latency_lines(
-                    each, run.timeline, unit, hop, line, several=several, alone=alone
+                    each, timeline, unit, hop, line, several=several, alone=alone
                 )
-    only = shown[0].side.series[0].timeline
+    only = lines[0][0]
     if alone:
         figure, data = with_bands(figure, data, only, unit)
-    words = [_interval_words(shown)]
+    words = [_interval_words(lines)]
     if several:
         words.append("Each run is a line of its own; all begin at 0.")
     if alone and only.stalled.any():
@@ -83,15 +90,13 @@ def latency_chart(shown: Sequence[Shown]) -> Chart:
         data,
         figure,
         (
-            hop_choice([hop for hop in HOP_NAMES if any(_has(each, hop) for each in shown)]),
+            hop_choice(
+                [hop for hop in HOP_NAMES if any(hop in each.hops for own in lines for each in own)]
+            ),
             _statistic_choice(alone=alone, several=several),
         ),
         height=480 if has_strip else 400,
     )
-
-
-def _has(shown: Shown, hop: str) -> bool:
-    return any(hop in run.timeline.hops for run in shown.side.series)
 
 
 def _statistic_choice(*, alone: bool, several: bool) -> Control:
@@ -113,8 +118,8 @@ def _statistic_choice(*, alone: bool, several: bool) -> Control:
     )
 
 
-def _interval_words(shown: Sequence[Shown]) -> str:
-    lengths = {run.timeline.interval_ns for each in shown for run in each.side.series}
+def _interval_words(lines: Sequence[Sequence[Timeline]]) -> str:
+    lengths = {each.interval_ns for own in lines for each in own}
     of_length = f" of {format_duration(lengths.pop())}" if len(lengths) == 1 else ""
     return (
         f"Of the ticks due in each interval{of_length}; with fewer than 100 of them, p99 is the "
@@ -156,9 +161,8 @@ def _latency_lines(
         }
 
 
-def _hiccups(shown: Shown, unit: TimeUnit, *, alone: bool) -> Trace:
+def _hiccups(shown: Shown, timeline: Timeline, unit: TimeUnit, *, alone: bool) -> Trace:
     """The worst wake-up of each interval, and whose it was."""
-    timeline = shown.side.series[0].timeline
     processes = list(timeline.hiccup_max_ns)
     size = timeline.begins_ns.size
     # an interval may have none: long runs keep the worst of longer spans
@@ -186,9 +190,11 @@ def _hiccups(shown: Shown, unit: TimeUnit, *, alone: bool) -> Trace:
     }
 
 
-def throughput_chart(shown: Sequence[Shown]) -> Chart:
-    """Ticks a second: due, and of those consumed."""
-    unit, alone = unit_of(shown), is_only_run(shown)
+def throughput_chart(shown: Sequence[Shown]) -> Chart | None:
+    """Ticks a second: due, and of those consumed; None where rows are gone."""
+    if not has_time(shown):
+        return None
+    unit, alone, lines = unit_of(shown), is_only_run(shown), timelines(shown)
     data: list[Trace] = []
     figure = layout(
         xaxis=time_axis(shown, unit),
@@ -196,9 +202,8 @@ def throughput_chart(shown: Sequence[Shown]) -> Chart:
         barmode="overlay",
         bargap=0,
     )
-    for each in shown:
-        for result, run in zip(each.side.results, each.side.series, strict=True):
-            timeline = run.timeline
+    for each, own in zip(shown, lines, strict=True):
+        for result, timeline in zip(each.side.results, own, strict=True):
             spans = np.minimum(timeline.interval_ns, result.measured_ns - timeline.begins_ns)
             # the last interval is cut short: a rate over a sliver of one is noise
             spans = np.where(spans * 2 >= timeline.interval_ns, spans / NS_PER_S, np.nan)
@@ -226,7 +231,7 @@ def throughput_chart(shown: Sequence[Shown]) -> Chart:
                     }
                 )
     if alone:
-        figure, data = with_bands(figure, data, shown[0].side.series[0].timeline, unit)
+        figure, data = with_bands(figure, data, lines[0][0], unit)
     return Chart(
         "throughput",
         "Throughput",

@@ -59,6 +59,11 @@ _NOISE: Final = (
     "is several runs of each side, in turn, and a test."
 )
 
+_JUDGED: Final = (
+    "These figures are over all ticks of a side together. The verdict goes by those of single "
+    "runs, so that its changes are not quite these."
+)
+
 
 def draw_page(
     sides: Sequence[Side], *, plotly_js: str, verdict_html: str | None = None
@@ -73,8 +78,7 @@ def draw_page(
     shown = prepare(sides)
     charts = _charts(shown)
     sections = [
-        element("header", draw_heading(shown)),
-        element("section", Markup(verdict_html), class_="verdict") if verdict_html else Markup(""),
+        element("header", draw_heading(shown, Markup(verdict_html or ""))),
         *_told(shown),
         _hops(shown, is_judged=verdict_html is not None),
         Markup(
@@ -169,8 +173,7 @@ def _hops(shown: Sequence[Shown], *, is_judged: bool) -> Markup:
             parts.append(folded("End to end, counted in different ways", _ways(shown[0])))
     else:
         parts += [difference_table(*shown), hop_notes(shown[1])]
-        if not is_judged:
-            parts.append(paragraph(_NOISE, "note"))
+        parts.append(paragraph(_JUDGED if is_judged else _NOISE, "note"))
         for each in shown:
             parts.append(folded(f"All figures of {each.label}", hop_table(each)))
     return element("section", *parts)

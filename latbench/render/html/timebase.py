@@ -13,6 +13,18 @@ from latbench.series import Timeline
 from latbench.units import format_count
 
 
+def timelines(shown: Sequence[Shown]) -> list[list[Timeline]]:
+    """Those of each side, run by run; of a side whose rows are gone none."""
+    return [
+        [run.timeline for run in each.side.series if run.timeline is not None] for each in shown
+    ]
+
+
+def has_time(shown: Sequence[Shown]) -> bool:
+    """Whether every run can be drawn over its time."""
+    return all(run.timeline is not None for each in shown for run in each.side.series)
+
+
 def unit_of(shown: Sequence[Shown]) -> TimeUnit:
     """What the longest run is counted in."""
     return time_unit(max(run.measured_ns for each in shown for run in each.side.results))
