@@ -2,10 +2,10 @@
 
     python benchmarks/gate_sessions.py --record sessions.jsonl --aa 20 --delayed 10
 
-A/A sessions must not find a regression. In the others a proxy holds one connection of B up, so that
-end_to_end's p50 rises by about 10 or 25 %; A leads through the same proxy, without a delay. One
-line of JSON a session goes to the record, with the figures of every run; a session that is in it
-already is not made again. `--summary` prints the table of a record.
+A/A sessions must not find a regression. In the others one hop of B is delayed (`delayed.py`), so that
+end_to_end's p50 rises by about 10 or 25 %. One line of JSON a session goes to the record, with the
+figures of every run; a session that is in it already is not made again. `--summary` prints the
+table of a record.
 
 By default 4,000 ticks/s, 3 s a run, 10 pairs, extended to 20: two minutes a session, or four.
 """
@@ -28,11 +28,10 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-PROXIED = {"websocket": "websocket", "produce": "kafka"}
-"""Where a delay can be put in, and the hop that it is then in. A fetch can't be held up at this
-rate: the embedded broker answers each with a tick or two, and the queue would never end."""
+HOPS = ("websocket", "kafka")
+"""Where a delay can be put in (`delayed.py`)."""
 EFFECTS = (0.10, 0.25)
-TRIALS_US = (100.0, 300.0)
+TRIALS_US = (200.0, 500.0)
 
 
 @dataclass(frozen=True)
@@ -40,29 +39,25 @@ class Kind:
     """What is true of a session."""
 
     name: str
-    place: str = ""
+    hop: str = ""
+    """What has to be named."""
     effect: float = 0.0
-
-    @property
-    def hop(self) -> str:
-        """What has to be named."""
-        return PROXIED.get(self.place, "")
 
 
 def latbench(*words: str) -> list[str]:
     return [sys.executable, "-m", "latbench", *words]
 
 
-def delayed(place: str, delay_us: float) -> str:
-    return f"{sys.executable} {HERE / 'delayed.py'} {place} {delay_us:.1f}"
+def delayed(hop: str, delay_us: float) -> str:
+    return f"{sys.executable} {HERE / 'delayed.py'} {hop} {delay_us:.1f}"
 
 
-def p50_ns(place: str, delay_us: float, options: Sequence[str], runs: int = 5) -> float:
+def p50_ns(hop: str, delay_us: float, options: Sequence[str], runs: int = 5) -> float:
     """end_to_end's p50 with a delay: the median of a few runs."""
     found = []
     for _ in range(runs):
         with tempfile.TemporaryDirectory() as folder:
-            command = [*delayed(place, delay_us).split(), "run", *options, "--no-live", "--json"]
+            command = [*delayed(hop, delay_us).split(), "run", *options, "--no-live", "--json"]
             done = subprocess.run(
                 [*command, "--output", f"{folder}/r.parquet"],
                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True,
@@ -73,20 +68,19 @@ def p50_ns(place: str, delay_us: float, options: Sequence[str], runs: int = 5) -
 
 
 @functools.cache  # once for all sessions: it takes a minute and a half
-def line(place: str, options: tuple[str, ...]) -> tuple[float, float]:
+def line(hop: str, options: tuple[str, ...]) -> tuple[float, float]:
     """end_to_end's p50 without a delay, and by how much a delay raises it, as a multiple of it."""
-    base_ns = p50_ns(place, 0, options)
-    slopes = [(p50_ns(place, us, options) - base_ns) / (us * 1000) for us in TRIALS_US]
+    base_ns = p50_ns(hop, 0, options)
+    slopes = [(p50_ns(hop, us, options) - base_ns) / (us * 1000) for us in TRIALS_US]
     return base_ns, max(statistics.mean(slopes), 0.5)
 
 
-def find_delay_us(place: str, effect: float, options: tuple[str, ...]) -> dict[str, float]:
+def find_delay_us(hop: str, effect: float, options: tuple[str, ...]) -> dict[str, float]:
     """The delay that raises p50 by `effect`: a line through what none, and two, do.
 
-    A delay at the producer counts more than once: one request is out at a time, and what waits for
-    it waits longer.
+    A consumer that looks later finds more at once, so a delay there counts less than whole.
     """
-    base_ns, slope = line(place, options)
+    base_ns, slope = line(hop, options)
     return {
         "delay_us": effect * base_ns / 1000 / slope,
         "base_us": base_ns / 1000,
@@ -98,11 +92,11 @@ def hold(kind: Kind, seed: int, options: tuple[str, ...], more: Sequence[str]) -
     """One session, and everything that it came to."""
     truth: dict[str, float] = {}
     sides = ["--a", "--linger 0", "--b", "--linger 0"]
-    if kind.place:
-        truth = find_delay_us(kind.place, kind.effect, options)
+    if kind.hop:
+        truth = find_delay_us(kind.hop, kind.effect, options)
         sides = [
-            *("--a-cmd", delayed(kind.place, 0)),
-            *("--b-cmd", delayed(kind.place, truth["delay_us"])),
+            *("--a-cmd", delayed(kind.hop, 0)),
+            *("--b-cmd", delayed(kind.hop, truth["delay_us"])),
         ]
     begun, load = time.time(), os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
@@ -131,7 +125,6 @@ def hold(kind: Kind, seed: int, options: tuple[str, ...], more: Sequence[str]) -
     return {
         "kind": kind.name,
         "seed": seed,
-        "place": kind.place,
         "effect": kind.effect,
         **truth,
         "hop": kind.hop,
@@ -153,12 +146,11 @@ def hold(kind: Kind, seed: int, options: tuple[str, ...], more: Sequence[str]) -
 
 def kinds(aa: int, delayed_sessions: int) -> Iterator[tuple[Kind, int]]:
     """All sessions, the kinds in turn, so that an early end leaves some of each."""
-    places = list(PROXIED)
     lists = [
         [(Kind("A/A"), seed) for seed in range(1, aa + 1)],
         *(
             [
-                (Kind(f"+{effect:.0%}", places[seed % len(places)], effect), seed)
+                (Kind(f"+{effect:.0%}", HOPS[seed % len(HOPS)], effect), seed)
                 for seed in range(1, delayed_sessions + 1)
             ]
             for effect in EFFECTS
@@ -213,7 +205,7 @@ def main() -> None:
                 continue
             if arguments.until and time.monotonic() - begun > arguments.until * 60:
                 break
-            print(f"{kind.name} {kind.place} {seed} …", file=sys.stderr)
+            print(f"{kind.name} {kind.hop} {seed} …", file=sys.stderr)
             record = hold(kind, seed, options, arguments.rest)
             with arguments.record.open("a") as file:
                 file.write(json.dumps(record) + "\n")
