@@ -2,9 +2,9 @@
 
     python benchmarks/gate_sessions.py --record sessions.jsonl --aa 20 --delayed 10
 
-A/A sessions must not find a regression. In the others one hop of B is delayed (`delayed.py`), so that
-end_to_end's p50 rises by about 10 or 25 %. One line of JSON a session goes to the record, with the
-figures of every run; a session that is in it already is not made again. `--summary` prints the
+A/A sessions must not find a regression. In the others one hop of B is delayed (`delayed.py`), so
+that end_to_end's p50 rises by about 10 or 25 %. One line of JSON a session goes to the record, with
+the figures of every run; a session that is in it already is not made again. `--summary` prints the
 table of a record.
 
 By default 4,000 ticks/s, 3 s a run, 10 pairs, extended to 20: two minutes a session, or four.
