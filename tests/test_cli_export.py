@@ -415,8 +415,8 @@ def test_runs_of_unlike_load_on_a_page_are_told(
     done = call_latbench("export", runs / "a.parquet", other, "--format", "html", cwd=tmp_path)
     assert done.code == 0
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"warning: {runs / 'a.parquet'} and {other} differ in tick_rate_hz (")
-    assert line.endswith("2000); their histograms are added all the same")
+    assert line.startswith(f"warning: {runs / 'a.parquet'} and {other} differ in tick-rate (")
+    assert line.endswith("2,000/s); their histograms are added all the same")
     assert done.stdout.startswith("<!DOCTYPE html>")
 
 

@@ -26,7 +26,7 @@ def test_a_session_passes_and_all_its_runs_share_a_broker(tmp_path: Path) -> Non
     assert (comparison["base_runs"], comparison["new_runs"]) == (6, 6)
     assert [each["verdict"] for each in comparison["gates"]] == ["pass"]
     assert comparison["mismatches"] == comparison["unfit"] == []
-    assert comparison["differences"] == [{"name": "linger_ms", "base": "1.0", "new": "0.0"}]
+    assert comparison["differences"] == [{"name": "linger", "base": "1 ms", "new": "0 ms"}]
     assert "After 6 pairs: decided, no gate is broken." in run.stderr
     # each is a whole run of its own, of its side's options, and all talked to one broker
     session = read_ab(tmp_path / "s.parquet")
