@@ -59,8 +59,7 @@ def test_a_run_is_held_against_a_baseline_and_a_limit_in_one_step(runs: Path) ->
     assert run.result["fail_on"][0]["verdict"] == "broken"
     lines = run.stderr.splitlines()
     assert any(
-        line.startswith("error: end_to_end.p50 is ")
-        and line.endswith(", the limit is <= 1.00 ns")
+        line.startswith("error: end_to_end.p50 is ") and line.endswith(", the limit is <= 1.00 ns")
         for line in lines
     )
     assert lines[-1] == "warning: inconclusive: nothing is decided; --strict makes it exit 4"
