@@ -19,7 +19,7 @@ from latbench import signed_rank
 from latbench.comparison import Allowed, Blame, Change, GateResult, Verdict
 from latbench.gates import Gate
 from latbench.result import RunResult
-from latbench.thresholds import Threshold
+from latbench.thresholds import Statistic
 from latbench.tick import HOPS, PARTS
 
 ALPHA: Final = 0.05
@@ -106,7 +106,7 @@ class Sides:
 
     def samples(self, hop: str, statistic: str) -> Samples | None:
         """Of a hop's statistic; None where a run has too few ticks to tell it."""
-        wanted = Threshold(hop=hop, statistic=statistic, operator="<", limit_ns=0)
+        wanted = Statistic(hop=hop, statistic=statistic)
         return self._of(lambda result: wanted.read(result.hops))
 
     def tail(self, hop: str) -> Samples | None:

@@ -11,13 +11,11 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-import msgspec
-
 from latbench.arrivals import Arrivals
 from latbench.clock import NS_PER_S, NS_PER_US
 from latbench.config import RunConfig
 from latbench.errors import UsageError
-from latbench.thresholds import Threshold, check_subject
+from latbench.thresholds import Statistic, check_subject
 from latbench.units import format_count
 
 FLOOR_NS: Final = 50 * NS_PER_US
@@ -32,27 +30,13 @@ _GATE: Final = re.compile(
 )
 
 
-class Gate(msgspec.Struct, frozen=True, kw_only=True):
+class Gate(Statistic, frozen=True, kw_only=True):
     """By how much one statistic of one hop may get worse."""
 
-    hop: str
-    statistic: str
     margin: float
     """0.1: ten per cent."""
     floor_ns: int = FLOOR_NS
     """A change up to this many nanoseconds is always allowed."""
-
-    @property
-    def subject(self) -> str:
-        """What is gated: `end_to_end.p99`."""
-        return f"{self.hop}.{self.statistic}"
-
-    @property
-    def ticks_needed(self) -> int:
-        """Measured ticks a run from which on the statistic is no guess."""
-        return Threshold(
-            hop=self.hop, statistic=self.statistic, operator="<", limit_ns=0
-        ).ticks_needed
 
     def allowed(self, base_ns: float) -> float:
         """The share that a statistic of `base_ns` may grow by: the margin, or the floor's.

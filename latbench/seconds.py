@@ -22,7 +22,7 @@ from latbench.figures import STAMP_COLUMNS
 from latbench.histogram import COUNTERS, HIGHEST_NS, Histogram, bucket_indices
 from latbench.result import RunResult
 from latbench.store import read_histograms, read_ticks
-from latbench.thresholds import Threshold
+from latbench.thresholds import Statistic
 from latbench.tick import HOP_BY_NAME, HOPS
 
 MAX_INTERVALS: Final = 600
@@ -116,7 +116,7 @@ class SecondHistograms:
             percents = {
                 statistic: percent
                 for statistic in wanted
-                if (percent := _percent(name, statistic)) is not None
+                if (percent := Statistic(hop=name, statistic=statistic).percent) is not None
             }
             values = block_bootstrap.percentiles(
                 drawn, hop.counts, hop.counters, list(percents.values())
@@ -126,7 +126,3 @@ class SecondHistograms:
                 counts = hop.counts.sum(axis=1, dtype=np.float64)
                 found[name, "mean"] = block_bootstrap.means(drawn, counts, hop.sums_ns)
         return found
-
-
-def _percent(hop: str, statistic: str) -> float | None:
-    return Threshold(hop=hop, statistic=statistic, operator="<", limit_ns=0).percent

@@ -48,26 +48,22 @@ _BOUND_OF_LIMIT: Final[Mapping[str, str]] = {">": "<=", ">=": "<", "=>": "<", "�
 _UNIT: Final = re.compile(r"[\d.]+\s*(?:ns|us|µs|μs|ms|s)")
 
 
-class Threshold(msgspec.Struct, frozen=True, kw_only=True):
-    """An upper bound on one statistic of one hop."""
+class Statistic(msgspec.Struct, frozen=True, kw_only=True):
+    """One statistic of one hop, as results have it."""
 
     hop: str
     statistic: str
-    operator: str
-    limit_ns: int
+    """One of `STATISTICS`."""
 
     @property
     def subject(self) -> str:
-        """What is bounded: `end_to_end.p99`."""
+        """Hop and statistic: `end_to_end.p99`."""
         return f"{self.hop}.{self.statistic}"
 
     @property
     def short_subject(self) -> str:
-        """The same without `end_to_end`, which most bounds are about: `p99`, `kafka.p99`."""
+        """The same without `end_to_end`, which most are about: `p99`, `kafka.p99`."""
         return self.subject.removeprefix("end_to_end.")
-
-    def __str__(self) -> str:
-        return f"{self.subject} {self.operator} {format_latency(self.limit_ns)}"
 
     @property
     def percent(self) -> float | None:
@@ -95,6 +91,16 @@ class Threshold(msgspec.Struct, frozen=True, kw_only=True):
         if self.statistic == "max":
             return summary.max_ns
         return summary.percentiles_ns.get(self.statistic)
+
+
+class Threshold(Statistic, frozen=True, kw_only=True):
+    """An upper bound on one statistic of one hop."""
+
+    operator: str
+    limit_ns: int
+
+    def __str__(self) -> str:
+        return f"{self.subject} {self.operator} {format_latency(self.limit_ns)}"
 
     def allows(self, value_ns: float) -> bool:
         """Whether a value is within the bound."""
@@ -128,8 +134,7 @@ def parse_limit(text: str, option: str = "--fail-on") -> Threshold:
         raise UsageError(f"{option} {text!r} is not HOP.STATISTIC > TIME", example)
     hop, statistic, sign, limit = match.group("hop", "statistic", "operator", "limit")
     hop = hop or "end_to_end"
-    _check_name("hop", hop, HOP_BY_NAME, option)
-    _check_name("statistic", statistic, STATISTICS, option)
+    check_subject(hop, statistic, option)
     if sign not in _BOUND_OF_LIMIT:
         raise UsageError(f"{option} {text!r} says nothing that fails: there are > and >=", example)
     limit_ns = _parse_time(text, limit, option, example)

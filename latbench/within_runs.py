@@ -19,7 +19,7 @@ from latbench.gates import Gate
 from latbench.groups import Groups
 from latbench.result import RunResult
 from latbench.seconds import SecondHistograms
-from latbench.thresholds import Threshold
+from latbench.thresholds import Statistic
 from latbench.tick import HOPS
 
 Floats = npt.NDArray[np.float64]
@@ -90,7 +90,7 @@ class SecondsSides(Sides):
 
     def samples(self, hop: str, statistic: str) -> Samples | None:
         """Of a hop's statistic; None where a run has too few ticks to tell it."""
-        wanted = Threshold(hop=hop, statistic=statistic, operator="<", limit_ns=0)
+        wanted = Statistic(hop=hop, statistic=statistic)
         base_ns, new_ns = (wanted.read(result.hops) for result in self._results)
         if base_ns is None or new_ns is None:
             return None

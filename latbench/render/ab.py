@@ -40,7 +40,7 @@ class AbReport(Drawn):
         for gate in comparison.gates:
             ratios = ratios_of(self._result, gate.gate)
             if ratios:
-                name = gate.gate.subject.removeprefix("end_to_end.")
+                name = gate.gate.short_subject
                 lines.append(draw_pairs(name, ratios, gate.allowed, width, ink))
         if not lines:
             return []

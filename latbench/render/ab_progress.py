@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from rich.console import Console
 
 from latbench.ab_result import AbPlan, AbRun, Phase, Side
-from latbench.clock import NS_PER_S, monotonic_ns
+from latbench.clock import NS_PER_S
 from latbench.comparison import Comparison, Verdict
 from latbench.gates import Gate
 from latbench.render.hops import NOT_AVAILABLE
 from latbench.render.ink import left, right
 from latbench.render.progress_lines import ProgressLines
-from latbench.thresholds import Threshold
 from latbench.units import format_duration, format_latency
 
 _VALUE_WIDTH: Final = 8
@@ -30,13 +29,9 @@ class AbProgress:
     once a pair is complete.
     """
 
-    def __init__(
-        self, console: Console, plan: AbPlan, *, clock: Callable[[], int] = monotonic_ns
-    ) -> None:
+    def __init__(self, console: Console, plan: AbPlan) -> None:
         self._lines = ProgressLines(console)
         self._plan = plan
-        self._clock = clock
-        self._begun_ns = clock()
         self._first: AbRun | None = None
         self._runs = 0
 
@@ -52,7 +47,7 @@ class AbProgress:
         self._lines.print(f"Pairs of runs, A and B in turn{told if run_ns else ''}.")
         self._lines.print("Ctrl-C ends it early and reports what was measured by then.")
         groups = "".join(
-            f"  {self._name(gate):^{2 * _VALUE_WIDTH + _CHANGE_WIDTH + 2}}"
+            f"  {gate.short_subject:^{2 * _VALUE_WIDTH + _CHANGE_WIDTH + 2}}"
             for gate in self._shown_gates()
         )
         heads = "".join(
@@ -105,18 +100,13 @@ class AbProgress:
         return self._plan.gates[:room]
 
     @staticmethod
-    def _name(gate: Gate) -> str:
-        return gate.subject.removeprefix("end_to_end.")
-
-    @staticmethod
     def _label(phase: Phase, pair: int) -> str:
         word = _WORDS.get(phase, "")
         return left(f"{word} {pair}".strip() if word != "warm-up" else word, _PAIR_WIDTH)
 
     @staticmethod
     def _cell(a: AbRun, b: AbRun, gate: Gate) -> str:
-        wanted = Threshold(hop=gate.hop, statistic=gate.statistic, operator="<", limit_ns=0)
-        values = [wanted.read(run.result.hops) for run in (a, b)]
+        values = [gate.read(run.result.hops) for run in (a, b)]
         told = [NOT_AVAILABLE if v is None else format_latency(v) for v in values]
         base, new = values
         change = f"{(new / base - 1) * 100:+.1f} %" if base and new is not None else NOT_AVAILABLE

@@ -12,8 +12,6 @@ from latbench.comparison import Comparison
 from latbench.gates import Gate
 from latbench.render.comparison_words import Labels, Told
 from latbench.render.scenario import ways, whole_s
-from latbench.result import RunResult
-from latbench.thresholds import Threshold
 from latbench.units import format_duration, format_latency, format_rate
 
 THIS: Final = "latbench run"
@@ -40,7 +38,7 @@ def ratios_of(result: AbResult, gate: Gate) -> list[float]:
     return [
         new_ns / base_ns
         for one, other in zip(base, new, strict=True)
-        if (base_ns := value_of(one, gate)) and (new_ns := value_of(other, gate))
+        if (base_ns := gate.read(one.hops)) and (new_ns := gate.read(other.hops))
     ]
 
 
@@ -48,12 +46,6 @@ def label_of(variant: Variant) -> str:
     """What is run on a side, as it was written."""
     command = shlex.join(variant.command) if variant.command else THIS
     return f"{command} {shlex.join(variant.options)}".rstrip()
-
-
-def value_of(result: RunResult, gate: Gate) -> float | None:
-    """A run's figure that a gate is about."""
-    wanted = Threshold(hop=gate.hop, statistic=gate.statistic, operator="<", limit_ns=0)
-    return wanted.read(result.hops)
 
 
 def scenario_of(result: AbResult) -> Iterator[str]:
@@ -103,9 +95,9 @@ def noise_of(result: AbResult) -> Iterator[tuple[str, str]]:
     if len(base) < 2:
         return
     for gate in result.plan.gates:
-        values = [value for each in base if (value := value_of(each, gate)) is not None]
+        values = [value for each in base if (value := gate.read(each.hops)) is not None]
         if values:
-            name = gate.subject.removeprefix("end_to_end.")
+            name = gate.short_subject
             low, high = format_latency(min(values)), format_latency(max(values))
             yield name, f"{low} to {high} in {len(values)} runs"
     machines = [

@@ -114,15 +114,11 @@ def _gate_columns(results: Sequence[GateResult], ink: Ink) -> list[Column]:
     changes = [result.change for result in results]
     verdicts = [[(str(each.verdict), _STYLES[each.verdict])] for each in results]
     return [
-        text_column("", [_short(result.gate.subject) for result in results]),
+        text_column("", [result.gate.short_subject for result in results]),
         *_figures(changes, ink),
         Column("allowed", [[(allowed_percent(result), "")] for result in results]),
         Column("verdict", verdicts, is_text=True),
     ]
-
-
-def _short(subject: str) -> str:
-    return subject.removeprefix("end_to_end.")
 
 
 def _stacked(results: Sequence[GateResult], width: int, ink: Ink) -> list[Line]:
