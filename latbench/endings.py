@@ -13,7 +13,8 @@ from typing import Final
 
 from latbench.clock import NS_PER_S, monotonic_ns
 
-_ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ASKING_TO_END: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What ends a command in order: Ctrl-C, an operator's kill, a terminal that is gone."""
 
 
 class Endings:
@@ -26,8 +27,8 @@ class Endings:
         self._told, self._writes = socket.socketpair()
         for end in (self._told, self._writes):
             end.setblocking(False)
-        self._before = {number: signal.getsignal(number) for number in _ENDING}
-        for number in _ENDING:
+        self._before = {number: signal.getsignal(number) for number in ASKING_TO_END}
+        for number in ASKING_TO_END:
             signal.signal(number, _hear)
         self._fd_before = signal.set_wakeup_fd(self._writes.fileno(), warn_on_full_buffer=False)
         return self
@@ -70,7 +71,7 @@ class Endings:
 
     def _heard(self) -> int:
         """The first signal out of what the descriptor holds that asks for an end."""
-        return next((number for number in self._told.recv(64) if number in _ENDING), 0)
+        return next((number for number in self._told.recv(64) if number in ASKING_TO_END), 0)
 
 
 def _hear(number: int, frame: FrameType | None) -> None:

@@ -20,6 +20,7 @@ from latbench.assignment import Assignment
 from latbench.clock import NS_PER_MS, NS_PER_S, WallAnchor, monotonic_ns
 from latbench.collector import Collector, Rings
 from latbench.control import Start, Stop, Until
+from latbench.endings import ASKING_TO_END
 from latbench.errors import LatbenchError
 from latbench.launch import Detour, Launch, Straight
 from latbench.processes import Crew
@@ -103,15 +104,13 @@ def run(
 class Signals:
     """Turns signals that ask for an end into a flag; the previous handlers come back after."""
 
-    ASKING_TO_END: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
     def __init__(self) -> None:
         self.first = 0
         self.count = 0
 
     def __enter__(self) -> Signals:
-        self._before = {number: signal.getsignal(number) for number in self.ASKING_TO_END}
-        for number in self.ASKING_TO_END:
+        self._before = {number: signal.getsignal(number) for number in ASKING_TO_END}
+        for number in ASKING_TO_END:
             signal.signal(number, self._note)
         return self
 

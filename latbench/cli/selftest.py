@@ -8,7 +8,7 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -18,6 +18,7 @@ from latbench.assignment import assign
 from latbench.broker import check_options
 from latbench.cli import options, results
 from latbench.config import RunConfig
+from latbench.endings import ASKING_TO_END
 from latbench.errors import ExitCode, LatbenchError
 from latbench.findings import Severity, describe, severity
 from latbench.render.console import open_console
@@ -29,8 +30,6 @@ from latbench.selftest_turns import DEFAULT_STEP_NS, Turn, make_turns
 from latbench.supervisor import Interrupted, Outcome
 from latbench.supervisor import run as supervise
 from latbench.units import parse_duration_ns
-
-_ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def selftest(
@@ -121,7 +120,7 @@ def _run(
             outcome = supervise(assign(config, path), observe, proxies)
         finally:
             # the run's own handlers are gone: a signal waits until everything is put away
-            signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+            signal.pthread_sigmask(signal.SIG_BLOCK, ASKING_TO_END)
         _check(outcome, proxies)
         columns = read_columns(path)
     result = outcome.result

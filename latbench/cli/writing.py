@@ -9,14 +9,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import IO, Final
+from typing import IO
 
+from latbench.endings import ASKING_TO_END
 from latbench.errors import LatbenchError, UsageError, reason
 
 Write = Callable[[IO[bytes]], None]
 """Writes all of an export into a stream."""
-
-_ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def choose_output(
@@ -65,7 +64,7 @@ def _gone_at_a_signal(temporary: Path) -> Iterator[None]:
             temporary.unlink()
         os._exit(128 + number)
 
-    before = {number: signal.getsignal(number) for number in _ENDING}
+    before = {number: signal.getsignal(number) for number in ASKING_TO_END}
     taken = {number: old for number, old in before.items() if old is not signal.SIG_IGN}
     for number in taken:
         signal.signal(number, end)
