@@ -28,17 +28,11 @@ from latbench.comparison import (
 from latbench.gates import Gate
 from latbench.groups import GROSS_SPREAD, Groups, spread_ratio
 from latbench.result import RunResult
+from latbench.stored import Stored
 from latbench.within_runs import SecondsSides
 
 MIN_RUNS: Final = 10
 """Of each side, for a verdict."""
-
-
-class Stored(msgspec.Struct, frozen=True, kw_only=True):
-    """A result and the file it lies in."""
-
-    path: str
-    result: RunResult
 
 
 class Dominance(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,6 @@ of two: percentiles are never averaged.
 from __future__ import annotations
 
 import collections
-import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
@@ -34,6 +33,7 @@ from latbench.history_result import (
     Trend,
 )
 from latbench.result import Environment, HopSummary, RunResult
+from latbench.stored import Stored
 from latbench.tick import HOPS, PARTS
 from latbench.trend_key import SeriesKey, series_key, unused_because
 
@@ -43,14 +43,6 @@ HICCUP: Final = "hiccup"
 SUBJECTS: Final = (*(hop.name for hop in HOPS), HICCUP)
 NEAR: Final = 2
 """Change points of different trends up to so many runs apart are one event: each is that sure."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Stored:
-    """A result and where it lies."""
-
-    file: str
-    result: RunResult
 
 
 def build_history(
@@ -138,7 +130,7 @@ def analyse(key: SeriesKey, members: Sequence[Stored]) -> Scenario:
 def _as_run(stored: Stored) -> HistoryRun:
     unused = unused_because(stored.result)
     return HistoryRun(
-        file=stored.file,
+        file=stored.path,
         run_id=stored.result.run_id,
         started_unix_ns=stored.result.started_unix_ns,
         git_revision=stored.result.environment.git_revision,

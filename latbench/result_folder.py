@@ -11,9 +11,9 @@ from typing import Final
 import msgspec
 
 from latbench.errors import LatbenchError
-from latbench.history import Stored
 from latbench.spool import SUFFIX
 from latbench.store import is_foreign, read_result
+from latbench.stored import Stored
 from latbench.sweep_file import is_sweep
 
 _EXTENSION: Final = ".parquet"

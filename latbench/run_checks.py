@@ -14,12 +14,13 @@ import msgspec
 
 from latbench import likeness
 from latbench.clock import NS_PER_S
-from latbench.comparing import Stored, StoredComparison, compare
+from latbench.comparing import StoredComparison, compare
 from latbench.config import RunConfig
 from latbench.errors import UsageError
 from latbench.gates import Gate, parse_gates
 from latbench.rank_sum import MAX_VALUES
 from latbench.result import RunResult
+from latbench.stored import Stored
 from latbench.stored_sides import Side, Skip, label, read_directory
 from latbench.thresholds import Threshold, parse_limit
 from latbench.units import format_count, format_duration, format_rate

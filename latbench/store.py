@@ -25,6 +25,7 @@ from latbench.assembly import MISSING, TickTable
 from latbench.errors import LatbenchError, reason
 from latbench.histogram import Histogram
 from latbench.result import SCHEMA_VERSION, RunResult
+from latbench.versioned import decode_versioned
 
 METADATA_KEY: Final = b"latbench"
 HISTOGRAMS_KEY: Final = b"latbench.hdr"
@@ -199,20 +200,7 @@ def read_result(path: Path) -> RunResult:
             f"{path} is Parquet, but not a latbench result",
             "results are what `latbench run` writes",
         )
-    try:
-        schema = msgspec.json.decode(content, type=_Versioned).schema
-        if schema > SCHEMA_VERSION:
-            raise LatbenchError(
-                f"{path} has result schema {schema}; this latbench reads up to {SCHEMA_VERSION}",
-                "pip install --upgrade latbench",
-            )
-        return msgspec.json.decode(content, type=RunResult)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise LatbenchError(f"{path} has damaged metadata: {error}", "run it again") from None
-
-
-class _Versioned(msgspec.Struct):
-    schema: int
+    return decode_versioned(path, content, RunResult, "result", SCHEMA_VERSION)
 
 
 def is_foreign(path: Path) -> bool:

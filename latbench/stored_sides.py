@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from latbench.comparing import Stored
 from latbench.errors import LatbenchError, UsageError, reason
 from latbench.rank_sum import MAX_VALUES
 from latbench.store import read_result
+from latbench.stored import Stored
 from latbench.sweep_file import is_sweep
 
 BETWEEN: Final = "vs"

@@ -8,15 +8,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from latbench.errors import LatbenchError, reason
-
-T = TypeVar("T")
+from latbench.versioned import T, decode_versioned
 
 
 def write_summary(
@@ -51,18 +50,4 @@ def read_summary(path: Path, key: bytes, kind: type[T], newest: int) -> T:
     `newest`: the latest schema that is known here.
     """
     content = (pq.read_metadata(path).metadata or {})[key]
-    try:
-        schema = msgspec.json.decode(content, type=_Versioned).schema
-        if schema > newest:
-            name = key.decode().removeprefix("latbench.")
-            raise LatbenchError(
-                f"{path} has {name} schema {schema}; this latbench reads up to {newest}",
-                "pip install --upgrade latbench",
-            )
-        return msgspec.json.decode(content, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise LatbenchError(f"{path} has damaged metadata: {error}", "run it again") from None
-
-
-class _Versioned(msgspec.Struct):
-    schema: int
+    return decode_versioned(path, content, kind, key.decode().removeprefix("latbench."), newest)

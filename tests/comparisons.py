@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from latbench.comparing import Stored
 from latbench.result import RunResult
 from latbench.store import ResultWriter
+from latbench.stored import Stored
 from tests.results import make_hop, make_result, make_tail
 from tests.rows import SYMBOLS
 

@@ -19,9 +19,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from latbench.clock import NS_PER_S
-from latbench.history import Stored
 from latbench.result import Finding, HopSummary, RunResult, RunStatus
 from latbench.store import METADATA_KEY, SCHEMA, read_result
+from latbench.stored import Stored
 from latbench.tick import PARTS
 from tests.results import make_config, make_counts, make_environment, make_result
 
@@ -120,7 +120,7 @@ def write_result_without_rows(path: Path, result: RunResult) -> None:
 def write_history(folder: Path, results: Iterable[RunResult]) -> None:
     """A file each, named by its time."""
     for stored in as_stored(results):
-        write_result_without_rows(folder / Path(stored.file).name, stored.result)
+        write_result_without_rows(folder / Path(stored.path).name, stored.result)
 
 
 def main() -> None:

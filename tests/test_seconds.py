@@ -12,7 +12,7 @@ import pytest
 from latbench import comparing, seconds
 from latbench.block_bootstrap import RESAMPLES
 from latbench.clock import NS_PER_S
-from latbench.comparing import Stored, compare
+from latbench.comparing import compare
 from latbench.comparison import Verdict
 from latbench.conclude import conclude
 from latbench.errors import LatbenchError
@@ -22,6 +22,7 @@ from latbench.recording import ACKS, CONSUMER
 from latbench.result import RunStatus
 from latbench.seconds import SecondHistograms
 from latbench.store import HISTOGRAMS_KEY, read_result
+from latbench.stored import Stored
 from latbench.thresholds import Threshold
 from latbench.tick import HOPS
 from latbench.within_runs import SecondsSides

@@ -16,7 +16,7 @@ from latbench.cli.html import (
     told_side,
 )
 from latbench.cli.writing import write_file
-from latbench.comparing import Stored, StoredComparison
+from latbench.comparing import StoredComparison
 from latbench.errors import LatbenchError
 from latbench.render.ab_words import label_of, ratios_of, told_session
 from latbench.render.html.page import draw_page
@@ -24,6 +24,7 @@ from latbench.render.html.sides import Side
 from latbench.render.html.verdict import draw_verdict
 from latbench.series import read_series, series_without_rows
 from latbench.store import read_result
+from latbench.stored import Stored
 from latbench.stored_sides import Side as StoredSide
 
 # --- stored results -----------------------------------------------------------------------------
