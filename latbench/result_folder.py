@@ -14,7 +14,7 @@ from latbench.errors import LatbenchError
 from latbench.spool import SUFFIX
 from latbench.store import is_foreign, read_result
 from latbench.stored import Stored
-from latbench.sweep_file import is_sweep
+from latbench.summary_kinds import SummaryKind, summary_kind
 
 _EXTENSION: Final = ".parquet"
 
@@ -23,6 +23,8 @@ class Kind(enum.StrEnum):
     """What something is that was passed over."""
 
     SWEEP = "sweep"
+    SESSION = "session"
+    """Of `latbench ab`: both of its sides are no trend."""
     FOREIGN = "foreign"
     """Parquet, but nothing of latbench's."""
     UNREADABLE = "unreadable"
@@ -38,6 +40,9 @@ class Skipped(msgspec.Struct, frozen=True, kw_only=True):
     file: str
     kind: Kind
     why: str
+
+
+_KINDS: Final = {SummaryKind.SWEEP: Kind.SWEEP, SummaryKind.SESSION: Kind.SESSION}
 
 
 def read_folders(paths: Sequence[Path]) -> tuple[list[Stored], list[Skipped]]:
@@ -106,8 +111,8 @@ def _unfinished(path: Path) -> Skipped:
 
 def _passed_over(path: Path, error: LatbenchError) -> Skipped:
     kind = Kind.UNREADABLE
-    if is_sweep(path):
-        kind = Kind.SWEEP
+    if of := summary_kind(path):
+        kind = _KINDS[of]
     elif is_foreign(path):
         kind = Kind.FOREIGN
     return Skipped(file=str(path), kind=kind, why=error.message)

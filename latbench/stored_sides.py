@@ -10,7 +10,7 @@ from latbench.errors import LatbenchError, UsageError, reason
 from latbench.rank_sum import MAX_VALUES
 from latbench.store import read_result
 from latbench.stored import Stored
-from latbench.sweep_file import is_sweep
+from latbench.summary_kinds import SummaryKind, summary_kind
 
 BETWEEN: Final = "vs"
 _HINT: Final = f"write the word {BETWEEN} between them: latbench compare base/* {BETWEEN} new/*"
@@ -81,8 +81,9 @@ def label(paths: Sequence[Path]) -> str:
 
 
 def _read(path: Path) -> Stored:
-    if is_sweep(path):
-        raise UsageError(f"{path} is of a sweep: its points are no runs", "name results of runs")
+    if kind := summary_kind(path):
+        parts = "its points are no runs" if kind is SummaryKind.SWEEP else "it is no run"
+        raise UsageError(f"{path} is of {kind.words}: {parts}", "name results of runs")
     return Stored(path=str(path), result=read_result(path))
 
 
@@ -98,8 +99,8 @@ def read_directory(directory: Path, skip: Skip) -> list[Stored]:
     for path in files:
         if path.suffix != ".parquet":
             continue
-        if is_sweep(path):
-            skip(f"skipped {path}: it is of a sweep")
+        if kind := summary_kind(path):
+            skip(f"skipped {path}: it is of {kind.words}")
             continue
         try:
             stored.append(Stored(path=str(path), result=read_result(path)))

@@ -10,10 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from latbench.ab_file import write_ab
 from latbench.errors import LatbenchError
 from latbench.result_folder import Kind, read_folders
 from latbench.store import METADATA_KEY, SCHEMA
 from latbench.sweep_file import write_sweep
+from tests.ab import make_session
 from tests.histories import make_history, write_history, write_result_without_rows
 from tests.results import make_result
 from tests.sweeps import make_sweep
@@ -32,12 +34,13 @@ def test_runs_of_folders_subfolders_and_files_are_read_once_each(tmp_path: Path)
     stored, skipped = read_folders([tmp_path / "a", one, tmp_path / "b", tmp_path])
     assert skipped == []
     assert sorted(each.result.run_id for each in stored) == [each.run_id for each in results]
-    assert stored[0].file == str(tmp_path / "a" / f"{results[0].started_unix_ns // 10**9}.parquet")
+    assert stored[0].path == str(tmp_path / "a" / f"{results[0].started_unix_ns // 10**9}.parquet")
 
 
 def test_all_that_is_no_run_is_told_for_what_it_is(tmp_path: Path) -> None:
     write_history(tmp_path, make_history(2))
     write_sweep(tmp_path / "sweep.parquet", make_sweep())
+    write_ab(tmp_path / "session.parquet", make_session())
     pq.write_table(pa.table({"price": [1.5]}), tmp_path / "foreign.parquet")
     (tmp_path / "text.parquet").write_text("no Parquet")
     (tmp_path / "empty.parquet").write_bytes(b"")
@@ -55,6 +58,7 @@ def test_all_that_is_no_run_is_told_for_what_it_is(tmp_path: Path) -> None:
     (tmp_path / "folder.parquet").mkdir()
     assert kinds(tmp_path) == {
         "sweep.parquet": Kind.SWEEP,
+        "session.parquet": Kind.SESSION,
         "foreign.parquet": Kind.FOREIGN,
         "run.parquet.partial": Kind.UNFINISHED,
         **dict.fromkeys(
@@ -75,7 +79,7 @@ def test_a_copy_of_a_run_does_not_count_twice(tmp_path: Path) -> None:
     write_result_without_rows(tmp_path / "a.parquet", result)
     write_result_without_rows(tmp_path / "b.parquet", result)
     stored, (copy,) = read_folders([tmp_path])
-    assert [Path(each.file).name for each in stored] == ["a.parquet"]
+    assert [Path(each.path).name for each in stored] == ["a.parquet"]
     assert (Path(copy.file).name, copy.kind) == ("b.parquet", Kind.COPY)
     assert copy.why.endswith("a.parquet")
 

@@ -23,6 +23,7 @@ from latbench.thresholds import PERCENTILE_NAMES
 
 _WHAT: Final = {
     Kind.SWEEP: ("sweep", "sweeps"),
+    Kind.SESSION: ("A/B session", "A/B sessions"),
     Kind.FOREIGN: ("foreign Parquet file", "foreign Parquet files"),
     Kind.UNREADABLE: ("unreadable", "unreadable"),
     Kind.UNFINISHED: ("unfinished run", "unfinished runs"),

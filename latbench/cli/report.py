@@ -8,14 +8,15 @@ from typing import Annotated
 import typer
 
 from latbench import verification
-from latbench.ab_file import is_ab, read_ab
+from latbench.ab_file import read_ab
 from latbench.cli import ab_output, output, sweep_output
 from latbench.conclude import conclude
 from latbench.errors import LatbenchError, UsageError
 from latbench.result import RunStatus
 from latbench.spool import SUFFIX, SpoolReader, spool_path
 from latbench.store import read_result
-from latbench.sweep_file import is_sweep, read_sweep
+from latbench.summary_kinds import SummaryKind, summary_kind
+from latbench.sweep_file import read_sweep
 
 
 def report(
@@ -64,8 +65,8 @@ def report(
         )
     if save:
         raise LatbenchError(f"{file} is a result file already", "leave --save out")
-    if is_sweep(file) or is_ab(file):
-        _report_summary(file, verify=verify, as_json=as_json, plot=plot)
+    if kind := summary_kind(file):
+        _report_summary(file, kind, verify=verify, as_json=as_json, plot=plot)
         return 0
     result = read_result(file)
     output.show(result, file, as_json=as_json, plotted=plot)
@@ -75,17 +76,20 @@ def report(
     return 0
 
 
-def _report_summary(path: Path, *, verify: bool, as_json: bool, plot: bool) -> None:
+def _report_summary(
+    path: Path, kind: SummaryKind, *, verify: bool, as_json: bool, plot: bool
+) -> None:
     """Of a file of several runs: it has no ticks."""
-    kind = "a sweep" if is_sweep(path) else "an A/B session"
     if verify:
-        raise LatbenchError(f"{path} is of {kind}: it has no rows", "leave --verify out")
-    if is_sweep(path):
+        raise LatbenchError(f"{path} is of {kind.words}: it has no rows", "leave --verify out")
+    if kind is SummaryKind.SWEEP:
         sweep_output.show_sweep(read_sweep(path), [path], as_json=as_json)
     else:
         ab_output.show_ab(read_ab(path), [path], as_json=as_json)
     if plot:
-        typer.echo(f"{path} is of {kind}: the picture above is all there is to draw", err=True)
+        typer.echo(
+            f"{path} is of {kind.words}: the picture above is all there is to draw", err=True
+        )
 
 
 def _report_spool(path: Path, *, save: bool, as_json: bool, plot: bool) -> None:

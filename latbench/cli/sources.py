@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from latbench.ab_file import is_ab
 from latbench.errors import LatbenchError
 from latbench.result import RunResult
 from latbench.spool import SUFFIX, spool_path
 from latbench.store import read_result
-from latbench.sweep_file import is_sweep
+from latbench.summary_kinds import summary_kind
 
 
 def read_run(path: Path, command: str) -> RunResult:
@@ -24,14 +23,10 @@ def read_run(path: Path, command: str) -> RunResult:
             f"{path} is not there, but what its run has recorded is",
             f"latbench report {spool_path(path)} --save makes a result file of it",
         )
-    for kind, name, maker in (
-        (is_sweep, "a sweep", "sweep"),
-        (is_ab, "an A/B session", "ab"),
-    ):
-        if kind(path):
-            raise LatbenchError(
-                f"{path} is of {name}: {command} takes runs",
-                f"latbench report {path} --json, or keep the runs with latbench {maker} "
-                "--keep-runs",
-            )
+    if kind := summary_kind(path):
+        raise LatbenchError(
+            f"{path} is of {kind.words}: {command} takes runs",
+            f"latbench report {path} --json, or keep the runs with latbench {kind.command} "
+            "--keep-runs",
+        )
     return read_result(path)
