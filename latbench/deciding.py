@@ -227,12 +227,10 @@ def changes(sides: Sides, alpha: float = ALPHA) -> tuple[Change, ...]:
     found = []
     for hop, statistic in itertools.product((hop.name for hop in HOPS), SHOWN):
         samples = sides.samples(hop, statistic)
-        known = samples is not None
-        found.append(
-            change_of(hop, statistic, samples, alpha)
-            if known and samples is not None
-            else _unknown(hop, statistic, alpha)
-        )
+        if samples is None:
+            found.append(_unknown(hop, statistic, alpha))
+        else:
+            found.append(change_of(hop, statistic, samples, alpha))
     return tuple(found)
 
 

@@ -285,6 +285,11 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     floor: Floor | None = None
     """Measured just before the run; None without `--floor`."""
 
+    @property
+    def known_warmup_ns(self) -> int:
+        """How long the warm-up was, by whatever tells it."""
+        return self.config.warmup_ns if self.warmup_ns is None else self.warmup_ns
+
     def hop(self, name: str) -> HopSummary:
         """The summary of the hop called `name`."""
         return next(summary for summary in self.hops if summary.hop == name)

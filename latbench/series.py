@@ -186,7 +186,7 @@ def _read_timeline(path: Path, result: RunResult, most_intervals: int) -> Timeli
     has_stalls = result.stalls is not None and "stall" in column_names(path)
     names = [*STAMP_COLUMNS, "warmup", *(["stall"] if has_stalls else [])]
     require_columns(path, names)
-    warmup_ns = result.config.warmup_ns if result.warmup_ns is None else result.warmup_ns
+    warmup_ns = result.known_warmup_ns
     begin_ns, end_ns, ticks = result.start_ns + warmup_ns, 0, 0
     for table in read_ticks(path, ["due_ns", "warmup"]):
         due = _measured(table)["due_ns"]

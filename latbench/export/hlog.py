@@ -40,7 +40,7 @@ def write_hlog(path: Path, result: RunResult, hiccup: Histogram | None, sink: IO
     Each tick stands in one interval, so that the intervals of a tag add up to the hop's histogram.
     `hiccup` has no rows: it is one interval as long as the run.
     """
-    warmup_ns = result.warmup_ns if result.warmup_ns is not None else result.config.warmup_ns
+    warmup_ns = result.known_warmup_ns
     begin_unix_ns = result.started_unix_ns + warmup_ns
     width_ns = interval_ns(result.measured_ns)
     told = f"latbench {result.latbench}, run {result.run_id}, by due moments"

@@ -11,7 +11,7 @@ from latbench.clock import NS_PER_S
 from latbench.comparison import Comparison
 from latbench.gates import Gate
 from latbench.render.comparison_words import Labels, Told
-from latbench.render.scenario import ways, whole_s
+from latbench.render.scenario import machine_of, ways, whole_s
 from latbench.units import format_duration, format_latency, format_rate
 
 THIS: Final = "latbench run"
@@ -117,7 +117,5 @@ def noise_of(result: AbResult) -> Iterator[tuple[str, str]]:
 def origin_of(result: AbResult) -> Iterator[tuple[str, str]]:
     """Machine and version, as (label, text) each."""
     if result.runs:
-        environment = result.runs[0].result.environment
-        cpus = f"{environment.cpus} CPU{'s' if environment.cpus != 1 else ''}"
-        yield "machine", f"{environment.cpu_model}, {cpus}, kernel {environment.kernel}"
+        yield "machine", machine_of(result.runs[0].result.environment)
     yield "latbench", result.latbench

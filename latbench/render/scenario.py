@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from latbench.clock import NS_PER_S
 from latbench.config import KAFKA_CLIENTS, RunConfig
-from latbench.result import BrokerFacts, RunResult
+from latbench.result import BrokerFacts, Environment, RunResult
 from latbench.units import format_duration, format_latency, format_rate
 
 
@@ -60,6 +60,12 @@ def ways(config: RunConfig) -> Iterable[str]:
         yield "no hiccup meters"
 
 
+def machine_of(environment: Environment) -> str:
+    """The machine of a session in a line."""
+    cpus = f"{environment.cpus} CPU{'s' if environment.cpus != 1 else ''}"
+    return f"{environment.cpu_model}, {cpus}, kernel {environment.kernel}"
+
+
 def _load(result: RunResult) -> str:
     config: RunConfig = result.config
     measured = format_duration(whole_s(result.measured_ns))
@@ -81,7 +87,7 @@ def _load(result: RunResult) -> str:
 
 
 def _warmup(result: RunResult) -> str:
-    warmup_ns = result.warmup_ns if result.warmup_ns is not None else result.config.warmup_ns
+    warmup_ns = result.known_warmup_ns
     if not warmup_ns:
         return ""
     auto = " (auto)" if result.config.warmup_auto else ""

@@ -14,7 +14,7 @@ from latbench.render.curve import draw_chart
 from latbench.render.grid import Column, draw_grid, text_column
 from latbench.render.hops import LATENCY_WIDTH, NOT_AVAILABLE, latency_spans
 from latbench.render.ink import Drawn, Ink, Line, fields, paragraph
-from latbench.render.scenario import ways
+from latbench.render.scenario import machine_of, ways
 from latbench.render.sweep_words import (
     RELIABLE_ERROR,
     answer,
@@ -214,8 +214,7 @@ class SweepReport(Drawn):
     def _origin(self) -> Iterator[tuple[str, str]]:
         environment = self._result.environment
         if environment is not None:
-            cpus = f"{environment.cpus} CPU{'s' if environment.cpus != 1 else ''}"
-            yield "machine", f"{environment.cpu_model}, {cpus}, kernel {environment.kernel}"
+            yield "machine", machine_of(environment)
         yield "latbench", self._result.latbench
         for path in self._files:
             name = {".parquet": "file", ".svg": "picture"}.get(Path(path).suffix, "runs")
