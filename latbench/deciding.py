@@ -240,8 +240,8 @@ def blame(results: Sequence[GateResult], sides: Sides, alpha: float = ALPHA) -> 
     That is the one that moved furthest the same way, if it surely did (at α/4: four are looked at)
     or, of a regression, makes up half of the total's change at least. (Named for less, it was the
     wrong one in 3 of 12 sessions with a known delay, each time at a p99 that decided nothing.)
-    Percentiles of parts don't add up to the
-    total's, but the parts' means over the slowest ticks do: from p99 up those are compared.
+    Percentiles of parts don't add up to the total's, but the parts' means over the slowest ticks
+    do: from p99 up those are compared.
     """
     found = (
         _explaining(result, sides, alpha / len(PARTS))
