@@ -255,14 +255,19 @@ FOR_BOTH = "give such options for both sides, after `latbench ab`"
     [
         (
             ("--b", "--tick-rate 6000"),
-            "A and B differ in tick-rate (1,000/s, 6,000/s): that is another load, and nothing can "
-            "be said of which is slower",
+            "A and B differ in tick-rate (1,000/s, 6,000/s): nothing can be said of which is slower "
+            "then",
             FOR_BOTH,
         ),
         (
             ("--b", "--seed 2"),
-            "A and B differ in seed (1, 2): that is another load, and nothing can be said of which "
-            "is slower",
+            "A and B differ in seed (1, 2): nothing can be said of which is slower then",
+            FOR_BOTH,
+        ),
+        (
+            ("--b", "--broker localhost:9092"),
+            "A and B differ in broker (embedded, localhost:9092): nothing can be said of which is "
+            "slower then",
             FOR_BOTH,
         ),
         (("--b", "--output x"), "--output has no meaning for the runs of a session", LEAVE_OUT),

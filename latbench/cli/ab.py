@@ -6,7 +6,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -21,6 +21,8 @@ from latbench.assignment import assign
 from latbench.broker import check_options
 from latbench.cli import ab_output, comparison_output, options, results
 from latbench.cli.asked import Asked, read_run_options
+from latbench.comparison import Difference
+from latbench.config import RunConfig
 from latbench.errors import ExitCode, UsageError
 from latbench.gates import Gate, check_ticks, parse_gates
 from latbench.likeness import load_differences
@@ -229,11 +231,10 @@ def _with_defaults(plan: AbPlan) -> tuple[AbPlan, Asked]:
 def _check_load(gates: Sequence[Gate], asked: Sequence[Asked]) -> None:
     configs = [each.config for each in asked if each.config is not None]
     if len(configs) > 1:
-        unlike = load_differences(configs[0], configs[1])
-        if unlike:
+        for unlike in _must_not_differ(configs[0], configs[1]):
             raise UsageError(
-                f"A and B differ in {unlike[0].name} ({unlike[0].base}, {unlike[0].new}): "
-                "that is another load, and nothing can be said of which is slower",
+                f"A and B differ in {unlike.name} ({unlike.base}, {unlike.new}): nothing can be "
+                "said of which is slower then",
                 "give such options for both sides, after `latbench ab`",
             )
     for config in configs:
@@ -241,6 +242,13 @@ def _check_load(gates: Sequence[Gate], asked: Sequence[Asked]) -> None:
         check_options(config)
     for config in configs[:1]:  # the source is the same
         assign(config, Path())
+
+
+def _must_not_differ(base: RunConfig, new: RunConfig) -> Iterator[Difference]:
+    """What would make the session incomparable and is known before it begins."""
+    yield from load_differences(base, new)
+    if base.is_embedded != new.is_embedded:
+        yield Difference(name="broker", base=base.broker, new=new.broker)
 
 
 def _exit_code(outcome: sessions.AbOutcome, *, strict: bool) -> int:
