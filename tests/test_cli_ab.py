@@ -255,8 +255,8 @@ FOR_BOTH = "give such options for both sides, after `latbench ab`"
     [
         (
             ("--b", "--tick-rate 6000"),
-            "A and B differ in tick-rate (1,000/s, 6,000/s): nothing can be said of which is slower "
-            "then",
+            "A and B differ in tick-rate (1,000/s, 6,000/s): nothing can be said of which is "
+            "slower then",
             FOR_BOTH,
         ),
         (

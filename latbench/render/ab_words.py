@@ -8,7 +8,7 @@ from typing import Final
 
 from latbench.ab_result import AbResult, AbStatus, Phase, Side, Variant
 from latbench.clock import NS_PER_S
-from latbench.comparison import Comparison
+from latbench.comparison import Allowed, Comparison, Verdict
 from latbench.gates import Gate
 from latbench.render.comparison_words import Labels, Told
 from latbench.render.scenario import machine_of, ways, whole_s
@@ -28,7 +28,7 @@ def told_session(result: AbResult) -> Told | None:
         (TITLE, *scenario_of(result)),
         Labels(label_of(result.plan.a), label_of(result.plan.b)),
         notes=tuple(_notes(result, result.comparison)),
-        open_ends=tuple(_open_ends(result)),
+        open_ends=tuple(_open_ends(result, result.comparison)),
     )
 
 
@@ -76,14 +76,24 @@ def _notes(result: AbResult, comparison: Comparison) -> Iterator[str]:
             f"It may be looked at twice, after {looks[0]} and {looks[1]} pairs: each look is half "
             "as ready to be wrong."
         )
-    for gate in result.plan.gates:
-        noise = result.noise.get(gate.subject)
-        if noise is not None:
-            yield f"A against A differed by up to {noise * 100:.1f} % at {gate.subject}."
+    for found in comparison.gates:
+        noise = result.noise.get(found.gate.subject)
+        if noise is None:
+            continue
+        told = f"A against A may differ by {noise * 100:.1f} % at {found.gate.subject}"
+        if found.allowed_by is Allowed.CALIBRATION:
+            told += f": so much is allowed, not {found.gate.margin * 100:g} %"
+        yield f"{told}."
 
 
-def _open_ends(result: AbResult) -> Iterator[str]:
-    if result.status is not AbStatus.COMPLETE:
+def _open_ends(result: AbResult, comparison: Comparison) -> Iterator[str]:
+    is_whole = result.status is AbStatus.COMPLETE
+    if is_whole and comparison.verdict is Verdict.INCONCLUSIVE:
+        yield (
+            "Longer runs (--duration), more pairs (--pairs) and a quieter machine narrow the "
+            "intervals."
+        )
+    if not is_whole:
         yield "The session ended early: a verdict would have been looked for later."
     if result.plan.calibrate and not result.noise:
         yield "The calibration did not come to its end: what is allowed is not widened."
@@ -106,9 +116,10 @@ def noise_of(result: AbResult) -> Iterator[tuple[str, str]]:
         if run.phase is Phase.MEASURED and run.result.machine is not None
     ]
     if machines:
-        busy = sorted(each.busy for each in machines)
+        busy = sorted(round(each.busy * 100) for each in machines)
         stolen = max(each.steal for each in machines)
-        told = f"{busy[0] * 100:.0f} to {busy[-1] * 100:.0f} % busy"
+        least = f"{busy[0]} to " if busy[0] < busy[-1] else ""
+        told = f"{least}{busy[-1]} % busy"
         if stolen >= 0.005:
             told += f"; up to {stolen * 100:.1f} % taken by the hypervisor"
         yield "CPUs", told
