@@ -38,9 +38,14 @@
   function evenly(low, high, most) {
     const least = (high - low) / most;
     const decade = 10 ** Math.floor(Math.log10(least));
-    const step = [1, 2, 5, 10].find((factor) => factor * decade >= least) * decade;
-    const found = [];
-    for (let number = Math.ceil(low / step); number * step <= high; number++) found.push(number * step);
+    const steps = [0.5, 1, 2, 5, 10];
+    let place = steps.findIndex((each) => each >= 1 && each * decade >= least);
+    let found;
+    do {
+      const step = steps[place] * decade;
+      found = [];
+      for (let number = Math.ceil(low / step); number * step <= high; number++) found.push(number * step);
+    } while (found.length < 2 && place-- > 0);  // one alone is no scale
     return found;
   }
   function roundTimes([low, high], most) {
