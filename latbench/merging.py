@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -14,13 +14,13 @@ from latbench.errors import ExitCode, LatbenchError, UsageError
 from latbench.export.hlog import HICCUP, draw_whole
 from latbench.export.limits import doubt
 from latbench.histogram import Histogram
+from latbench.likeness import fingerprint, setting
 from latbench.result import HopSummary, RunResult
 from latbench.store import read_histograms
 from latbench.tick import HOPS
 
-_LIKE: Final = ("name", "seed", "duration_ns", "allow", "floor")
-"""Members of the configuration that make no other measurement of a run."""
-_MACHINE: Final = ("cpu_model", "cpus", "governor", "kernel", "memory_bytes", "hostname")
+_LIKE: Final = frozenset({"seed", "duration"})
+"""Runs that differ in these alone measure the same."""
 
 
 class MergedRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -190,31 +190,19 @@ def _told(part: Part, left_out: str) -> MergedRun:
 
 
 def differences(results: Sequence[RunResult]) -> Iterator[Difference]:
-    """What was not the same in all: versions, machine, broker, configuration."""
-    told: list[dict[str, Any]] = []
-    for result in results:
-        environment, config = result.environment, msgspec.to_builtins(result.config)
-        told.append(
-            {
-                **{name: value for name, value in config.items() if name not in _LIKE},
-                "broker": f"{result.broker.kind} {result.broker.version}",
-                "partitions": result.broker.partitions,
-                **{name: getattr(environment, name) for name in _MACHINE},
-                "python": environment.python,
-                **environment.libraries,
-                "latbench": result.latbench,
-                "git_revision": environment.git_revision,
-            }
-        )
+    """What was not the same in all: machine, broker, load, settings, versions."""
+    told = [_particulars(result) for result in results]
     for what in dict.fromkeys(name for each in told for name in each):
-        values = tuple(dict.fromkeys(_text(each.get(what)) for each in told))
+        values = tuple(dict.fromkeys(each.get(what, "none") for each in told))
         if len(values) > 1:
             yield Difference(what=what, values=values)
 
 
-def _text(value: object) -> str:
-    if value in (None, "", [], {}):
-        return "none"
-    if isinstance(value, dict):
-        return " ".join(f"{key}={each}" for key, each in value.items())
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+def _particulars(result: RunResult) -> dict[str, str]:
+    """By name, in words; without what makes no other measurement of a run."""
+    told = {
+        **fingerprint(result),
+        "host": result.environment.hostname,
+        **setting(result),
+    }
+    return {name: value for name, value in told.items() if name not in _LIKE}

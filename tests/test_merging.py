@@ -167,7 +167,7 @@ def different() -> tuple[Part, Part, Part]:
 def test_what_differs_is_told_with_its_values_and_what_does_not_matter_is_not() -> None:
     merged, _ = merge_runs(different(), take_all=False)
     told = {each.what: each.values for each in merged.differences}
-    assert told == {"tick_rate_hz": ("5000", "20000"), "hostname": ("bench-1", "bench-2")}
+    assert told == {"tick-rate": ("5,000/s", "20,000/s"), "host": ("bench-1", "bench-2")}
 
 
 def test_hiccups_are_merged_only_where_all_have_them(tmp_path: Path) -> None:
