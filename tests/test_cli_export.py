@@ -456,9 +456,24 @@ def test_a_merge_of_nothing_that_can_be_believed_exits_4(
     assert not log.exists()
 
 
-def test_a_merge_replaces_no_file_unless_asked(runs: Path, call_latbench: Caller) -> None:
-    done = call_latbench("merge", "a.parquet", "--output", "b.parquet", cwd=runs)
-    check_told(done, 2, "b.parquet is there already", "add --overwrite")
+def test_a_merge_replaces_no_file_unless_asked(
+    runs: Path, call_latbench: Caller, tmp_path: Path
+) -> None:
+    log = tmp_path / "x.hlog"
+    log.touch()
+    done = call_latbench("merge", "a.parquet", "--output", log, cwd=runs)
+    check_told(done, 2, "x.hlog is there already", "add --overwrite")
+    assert not log.read_bytes()
+
+
+def test_a_merge_is_no_result_file(runs: Path, call_latbench: Caller) -> None:
+    before = (runs / "b.parquet").read_bytes()
+    for words in (("new.parquet",), ("b.parquet", "--overwrite")):
+        done = call_latbench("merge", "a.parquet", "--output", *words, cwd=runs)
+        told = f"{words[0]} would be no result file: a merge writes a log of HdrHistogram"
+        check_told(done, 2, told, "write --output merged.hlog")
+    assert (runs / "b.parquet").read_bytes() == before
+    assert not (runs / "new.parquet").exists()
 
 
 def test_a_command_of_its_own_leaves_nothing_behind(runs: Path) -> None:

@@ -14,6 +14,7 @@ import typer
 
 from latbench.cli.sources import read_run
 from latbench.cli.writing import choose_output, write_file
+from latbench.errors import UsageError
 from latbench.histogram import Histogram
 from latbench.merging import Merged, Part, draw_log, histograms_of, merge_runs
 from latbench.render.console import open_console
@@ -43,6 +44,11 @@ def merge(
     """Add the histograms of several runs: percentiles of all their ticks together."""
     if output is not None:
         choose_output(output, files, overwrite=overwrite)
+        if output.suffix == ".parquet":
+            raise UsageError(
+                f"{output} would be no result file: a merge writes a log of HdrHistogram",
+                "write --output merged.hlog",
+            )
     results = [(path, read_run(path, "merge")) for path in files]
     parts = [
         Part(str(path), result, functools.partial(histograms_of, path, result))
