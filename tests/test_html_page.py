@@ -373,12 +373,12 @@ def test_what_differs_between_the_sides_is_named(side: Side) -> None:
     config = msgspec.structs.replace(result_of(side).config, linger_ms=5.0)
     result = msgspec.structs.replace(result_of(side), config=config)
     page = draw([side, Side("B", (result,), side.series)])
-    assert "What differs between A and B: linger_ms 0 → 5." in texts(parsed(page))
+    assert "What differs between A and B: linger 0 ms → 5 ms." in texts(parsed(page))
 
 
 def test_the_same_twice_differs_in_nothing(side: Side) -> None:
     told = texts(parsed(draw([side, side])))
-    assert "What differs between A and B: nothing that is recorded." in told
+    assert "What differs between A and B: nothing that makes another measurement." in told
 
 
 def test_several_runs_are_a_mark_each_in_the_order_they_were_made(many: str) -> None:

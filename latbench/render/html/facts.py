@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from latbench.clock import NS_PER_S
 from latbench.config import RunConfig
+from latbench.likeness import differences, mismatches
 from latbench.render.clients import Station, batches_in_words, stations, title
+from latbench.render.comparison_words import listed
 from latbench.render.hops import NOT_AVAILABLE
 from latbench.render.html.markup import Markup, element, join, latency, paragraph, table, text
 from latbench.render.html.sides import Shown
@@ -114,14 +116,12 @@ def draw_facts(facts: Facts, shown: Sequence[Shown]) -> Markup:
     return element("div", table(header, rows, label=facts.title), class_="facts")
 
 
-def differences_in_words(groups: Sequence[Facts]) -> Iterator[str]:
-    """`linger_ms 0 → 5`, for all that is not the same on both sides but changes by itself."""
-    for facts in groups:
-        for name in facts.differing:
-            old, new = (side.get(name, "–") for side in facts.values)
-            if facts.title == "Broker" and name in {"bootstrap", "cluster_id"}:
-                continue  # an embedded broker gets another with each run
-            yield f"{name} {old} → {new}"
+def differences_in_words(shown: Sequence[Shown]) -> str:
+    """`linger 0 ms → 5 ms`, for all that is not the same on both sides, as `compare` tells it."""
+    base, new = (each.side.results for each in shown)
+    found = [*mismatches(base, new), *differences(base, new)]
+    told = [f"{name} {words}" for name, words in listed(found)]
+    return "; ".join(told) or "nothing that makes another measurement"
 
 
 def draw_clients(client: ClientFigures, config: RunConfig) -> Markup:

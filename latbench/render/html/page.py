@@ -257,8 +257,7 @@ def _facts(shown: Sequence[Shown]) -> Iterator[Markup]:
     groups = gather(shown)
     parts = []
     if len(shown) == 2:
-        differing = list(differences_in_words(groups))
-        told = "; ".join(differing) if differing else "nothing that is recorded"
+        told = differences_in_words(shown)
         parts.append(paragraph(f"What differs between A and B: {told}.", "words"))
     parts += [folded(facts.title, draw_facts(facts, shown)) for facts in groups]
     for each in shown:
