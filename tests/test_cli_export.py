@@ -256,7 +256,11 @@ def test_what_is_no_run_is_told_with_what_it_is(
         (["--format", "csv", "--fail-on", "p99 < 5ms"], "says nothing that fails", "p99 > 15ms"),
         (["--format", "hgrm", "--hop", "kafak"], "--hop 'kafak' is not there", "kafka"),
         (["--format", "csv", "--hop", "kafka"], "--hop has no meaning for --format csv", "all"),
-        (["--format", "xml"], "'xml' is not one of", "latbench export --help"),
+        (
+            ["--format", "xml"],
+            "invalid value for '--format': 'xml' is not one of",
+            "latbench export --help",
+        ),
         ([], "missing option '--format'", "latbench export --help"),
     ],
 )

@@ -99,8 +99,8 @@ def run_cli(crew: Crew | None = None) -> None:
         _complain(error.message, error.hint)
         code = error.exit_code
     except typer.TyperException as error:
-        # that of a missing choice has a line for each
-        message = " ".join(error.format_message().split()).rstrip(".")
+        # that of a missing choice has a line for each; "Value error, " is Pydantic's
+        message = " ".join(error.format_message().split()).rstrip(".").replace("Value error, ", "")
         if message:  # none where the help has been printed instead
             asked = [word for word in sys.argv[1:2] if word in COMMANDS]
             hint = " ".join(["latbench", *asked, "--help"])
