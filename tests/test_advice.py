@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from latbench import advice
 from latbench.advice import SATURATED, SLOW_NS, WORTH_SAYING, Advice, advise, describe
 from latbench.clock import NS_PER_S
-from latbench.config import MAX_SPEED
+from latbench.config import MAX_SPEED, RunConfig
 from latbench.result import ClientFigures, Finding, HopSummary, MachineFigures
 from latbench.tick import HOPS
 from tests.results import make_config, make_counts, make_hop, make_process, make_processes
@@ -116,6 +116,16 @@ CAUSES: dict[Advice, tuple[dict[str, Any], dict[str, Any], str]] = {
         {"percent": 86.0},
         "all CPUs are 86 % busy, much of it with waking up for single ticks: --coalesce 0.5",
     ),
+    Advice.MOCK_BATCHES: (
+        {
+            "config": EMBEDDED,
+            "hops": make_means(websocket=3.0),
+            "processes": (make_process("broker", cpu_ns=531 * MS, span_ns=1000 * MS),),
+        },
+        {"percent": 53.1},
+        "the mock broker uses 53 % of a CPU: for each fetch it goes through all batches that it "
+        "keeps. --coalesce 0.5 (as in --profile latency) sends together",
+    ),
     Advice.GENERATOR: (
         {"hops": make_means(schedule=3.0, kafka=0.48)},
         {"held": 3.0 * MS, "mean": 3.5 * MS},
@@ -217,6 +227,29 @@ def test_sending_together_is_not_advised_where_nobody_wakes_for_single_ticks(
 ) -> None:
     hops = make_means(rate_hz=10_000)
     assert Advice.WAKING not in advised(config=make_config(**options), hops=hops, machine=BUSY)
+
+
+@pytest.mark.parametrize(
+    ("config", "cpu_ms", "busy", "told"),
+    [
+        (EMBEDDED, 400, 0.7, True),
+        (EMBEDDED, 399, 0.7, False),
+        (EMBEDDED, 950, 0.85, False),  # it is said of all CPUs then
+        (msgspec.structs.replace(EMBEDDED, coalesce_ns=500_000), 400, 0.7, False),
+        (msgspec.structs.replace(EMBEDDED, linger_ms=1.0), 400, 0.7, False),
+        (make_config(), 400, 0.7, False),
+    ],
+)
+def test_fewer_batches_are_advised_where_the_mock_broker_is_busy_with_them(
+    config: RunConfig, cpu_ms: int, busy: float, told: bool
+) -> None:
+    found = advised(
+        config=config,
+        hops=make_means(rate_hz=10_000),
+        processes=(make_process("broker", cpu_ns=cpu_ms * MS, span_ns=1000 * MS),),
+        machine=msgspec.structs.replace(BUSY, busy=busy),
+    )
+    assert (Advice.MOCK_BATCHES in found) is told
 
 
 @pytest.mark.parametrize(("queue_ms", "told"), [(0.8, False), (0.81, True)])
