@@ -169,7 +169,7 @@ class Launch:
             **common,
             cpu=pinned.get("generator"),
             coalesce_ns=config.coalesce_ns,
-            url=f"ws://{_in_url(host)}:{port}/",
+            url=f"ws://{_in_url(host)}:{port}/ingest",
             ws_engine=config.ws_engine,
             source=self._assignment.source,
             horizon_ns=self._assignment.horizon_ns,

@@ -56,6 +56,32 @@ class GeneratorPlan(_StagePlan, frozen=True, kw_only=True, tag="generator"):
     """At least so long between two writes: ticks that fall due meanwhile go together."""
 
 
+class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the relay's clients may do."""
+
+    max_message_bytes: int = 64 * 1024
+    max_clients: int = 10_000
+    client_rate_hz: int = 0
+    """Messages a second that one may send; 0: any number."""
+    subscriber_queue: int = 1024
+    """Ticks that a subscriber may be behind."""
+    slow_client: str = "drop-oldest"
+    """What becomes of one that is further behind; or `disconnect`."""
+    ping_after_s: float = 5.0
+    """Of silence."""
+    ping_timeout_s: float = 4.0
+    """For any sign of life after that: half-open connections are found within 10 s."""
+    deflate: bool = False
+    """Whether permessage-deflate (RFC 7692) may be agreed on."""
+    token: str = ""
+    """Without it no ticks are taken; "": from anyone."""
+    origins: tuple[str, ...] = ()
+    """Whose pages may connect, besides the relay's own."""
+    tls_cert: str = ""
+    tls_key: str = ""
+    """Files; "": no TLS."""
+
+
 class RelayPlan(_StagePlan, frozen=True, kw_only=True, tag="relay"):
     """Takes ticks from WebSocket clients and produces each to Kafka."""
 
@@ -68,6 +94,7 @@ class RelayPlan(_StagePlan, frozen=True, kw_only=True, tag="relay"):
     """librdkafka's properties, complete."""
     partitions: int | None = None
     """Spread keys over the first so many partitions itself; None: the producer's partitioner."""
+    server: ServerSettings = ServerSettings()
 
 
 class ConsumerPlan(_StagePlan, frozen=True, kw_only=True, tag="consumer"):

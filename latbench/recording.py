@@ -105,6 +105,18 @@ class RelayCounter(enum.IntEnum):
     BACKPRESSURE_NS = 2
     REFUSED = 3
     """Ticks that the producer would not take (too large, for one)."""
+    SUBSCRIBERS = 4
+    """That there are now."""
+    SUBSCRIBER_DROPS = 5
+    """Ticks that slow subscribers have lost."""
+    SLOW_DISCONNECTED = 6
+    """Subscribers that were slow and had to go."""
+    CLIENTS = 7
+    """All connections that there are now."""
+    TIMED_OUT = 8
+    """Clients that did not answer a ping."""
+    REFUSED_CLIENTS = 9
+    """Clients that sent what they may not (too much, too large, the wrong thing)."""
 
 
 class AckCounter(enum.IntEnum):

@@ -72,6 +72,20 @@ class FakeProducer:
         return [decode_relayed(value).latbench.seq for value, _ in self.taken]
 
 
+class FakeSubscribers:
+    """So many, and what they all get."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.published: list[tuple[bytes, str]] = []
+
+    def __len__(self) -> int:
+        return self.count
+
+    def publish(self, message: bytes, symbol: str) -> None:
+        self.published.append((message, symbol))
+
+
 class FakeServer:
     """Keeps when reading was stopped and taken up again."""
 
@@ -79,6 +93,7 @@ class FakeServer:
 
     def __init__(self) -> None:
         self.calls: list[str] = []
+        self.fanout = FakeSubscribers()
 
     def pause(self) -> None:
         self.calls.append("pause")

@@ -255,6 +255,7 @@ class Closing:
     """A producer or server that is only opened and closed."""
 
     port = clients = 0
+    fanout = ()
 
     async def close(self) -> None:
         """Nothing is left."""

@@ -21,15 +21,18 @@ from websockets.exceptions import ConnectionClosed
 
 from latbench.batch.ticks import RelayBatch
 from latbench.config import WS_ENGINES
+from latbench.plan import ServerSettings
 from latbench.source import TickBlock
 from latbench.stages.framing import framed
-from latbench.stages.websocket import MAX_MESSAGE_BYTES, Link, Server, connect, serve
+from latbench.stages.websocket import MAX_REPLAYED_BYTES, Link, Server, connect, serve
 from latbench.tick import sent_suffix_format
 from latbench.tickmatrix import Chars
 from tests.cli import until
 from tests.websocket_client import CLOSE, CONTINUATION, PING, TEXT, RawClient, frame, handshake
 
 MIB = 1 << 20
+LARGE = ServerSettings(max_message_bytes=MAX_REPLAYED_BYTES)
+"""As for a replay."""
 TIMEOUT_S = 30.0
 
 IN_BULK = "picows in bulk"
@@ -85,16 +88,18 @@ class Received(list[bytes]):
 
 
 @contextlib.asynccontextmanager
-async def serving(engine: str) -> AsyncIterator[tuple[Server, Received]]:
+async def serving(
+    engine: str, settings: ServerSettings = LARGE
+) -> AsyncIterator[tuple[Server, Received]]:
     """A server, and what it receives."""
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
     if engine == IN_BULK:
         received = Received(RelayBatch(RUN_ID, 0))
-        server = await serve("picows", listener, received, received.batch)
+        server = await serve("picows", listener, received, received.batch, settings)
     else:
         received = Received(None)
-        server = await serve(engine, listener, received)
+        server = await serve(engine, listener, received, settings=settings)
     try:
         yield server, received
     finally:
@@ -112,7 +117,7 @@ async def linked(engine: str, server: Server) -> AsyncIterator[Link]:
 
 
 def url(server: Server) -> str:
-    return f"ws://127.0.0.1:{server.port}/"
+    return f"ws://127.0.0.1:{server.port}/ingest"
 
 
 async def raw_client(server: Server) -> ClientConnection:
@@ -369,7 +374,7 @@ def test_a_message_that_is_too_large_ends_its_connection_and_no_other(server_eng
         async with serving(server_engine) as (server, received):
             large, small = await raw_client(server), await raw_client(server)
             with contextlib.suppress(ConnectionClosed):
-                await large.send(b"x" * (MAX_MESSAGE_BYTES + 1))
+                await large.send(b"x" * (MAX_REPLAYED_BYTES + 1))
             await large.wait_closed()
             await small.send(b"fine")
             await until(lambda: received == [b"fine"])
@@ -425,7 +430,7 @@ def test_a_message_of_endless_fragments_ends_its_connection_and_no_other(
             fragment = frame(CONTINUATION, b"x" * MIB, fin=False)
 
             def send_on() -> bool:
-                for _ in range(2 * MAX_MESSAGE_BYTES // MIB):
+                for _ in range(2 * MAX_REPLAYED_BYTES // MIB):
                     client.send(fragment)
                 return client.was_heard()
 
@@ -705,7 +710,7 @@ ENDINGS = {
     "a long ping": frame(PING, b"x" * 249),
     "a continuation": frame(CONTINUATION, b"x" * 249),
     "one within another": frame(TEXT, b"x" * 249, fin=False),  # the frames behind it are no part
-    "too large": frame(TEXT, length=MAX_MESSAGE_BYTES + 1),
+    "too large": frame(TEXT, length=MAX_REPLAYED_BYTES + 1),
 }
 
 

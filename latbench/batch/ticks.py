@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import struct
 from array import array
 from pathlib import Path
 from typing import Final
@@ -24,7 +25,10 @@ MESSAGE_BYTES: Final = 72
 """`rd_kafka_message_t` where pointers have 64 bits."""
 _ADDED_BYTES: Final = 256
 """More than a frame adds to its document."""
-_VALUE_BYTES_AT: Final = 32
+_VALUE_AT: Final = 24
+_VALUE_BYTES_AT: Final = _VALUE_AT + 8
+_KEY_AT: Final = 40
+_POINTER_AND_SIZE: Final = struct.Struct("=QQ")
 WAITING: Final = 1 << 21
 """So many ticks may wait for the broker's answer."""
 SEEN: Final = 1 << 22
@@ -153,6 +157,20 @@ class RelayBatch(_Batch):
         """The size of the message `i`."""
         begin = MESSAGE_BYTES * i + _VALUE_BYTES_AT
         return int.from_bytes(self.messages[begin : begin + 8], "little")
+
+    def value(self, i: int) -> bytes:
+        """The message `i` itself, until the next `relay`."""
+        return self._pointed_at(MESSAGE_BYTES * i + _VALUE_AT)
+
+    def key(self, i: int) -> str:
+        """Its key, which is its symbol."""
+        return self._pointed_at(MESSAGE_BYTES * i + _KEY_AT).decode(errors="replace")
+
+    def _pointed_at(self, begin: int) -> bytes:
+        """What a pointer in `messages`, and the size behind it, are of."""
+        address, size = _POINTER_AND_SIZE.unpack_from(self.messages, begin)
+        at = address - self._instance.base
+        return self._instance.memory[at : at + size].tobytes()
 
     def texts(self, first: int, count: int) -> list[bytes]:
         """The texts from `first` to before `count`."""

@@ -47,6 +47,9 @@ class _Listener(Protocol):
     def take_texts(self, relay_in_ns: int, count: int) -> None:
         """Take the texts that the batch has now; see `websocket.OnTexts`."""
 
+    heard: bool
+    """Set when anything has come."""
+
     tail_bytes: int | None
     """So many bytes of the next frame came with the last one that the library read; None where that
     has read none since this was set to None."""
@@ -107,6 +110,7 @@ class BulkReader(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:  # hot path
         """Take what has come."""
         arrived_ns = monotonic_ns()
+        self._listener.heard = True
         self._begin, self._end = 0, self._end + nbytes
         batch, listener = self._batch, self._listener
         is_between = not self.is_lost and not self._passing

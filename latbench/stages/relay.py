@@ -39,7 +39,7 @@ from latbench.stages.kafka import (
     open_producer,
 )
 from latbench.stages.supervised import Supervisor
-from latbench.stages.websocket import Server, serve, set_nodelay
+from latbench.stages.websocket import Broadcast, Server, serve, set_nodelay
 from latbench.tick import SentTick, Stamps, decode_sent, splice_relayed
 from latbench.tickmatrix import StampReader, read_symbol_at_front, sent_end
 
@@ -73,7 +73,8 @@ async def _relay(plan: RelayPlan, supervisor: Supervisor, rings: dict[str, RingW
         bulk = open_batch_producer(*to_topic, batch, acks.on_answers)
         producer = bulk
         forwarder = Forwarder(plan.run_id, bulk, rings[RELAY], acks, supervisor, batch, bulk)
-    server = await serve(plan.ws_engine, listener, forwarder, batch)
+    counters = rings[RELAY].counters
+    server = await serve(plan.ws_engine, listener, forwarder, batch, plan.server, counters)
     forwarder.attach(server)
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
@@ -212,13 +213,15 @@ class Forwarder:
         self._acks = acks
         self._supervisor = supervisor
         self._server: Server | None = None
+        self._subscribers: Broadcast | None = None
         self._waiting: deque[tuple[bytes, SentTick, int]] = deque()
         self._waiting_since_ns = 0
         self._refusals_shown = 0
 
     def attach(self, server: Server) -> None:
-        """The server whose reading is stopped under back-pressure."""
+        """The server whose reading is stopped under back-pressure, and its subscribers."""
         self._server = server
+        self._subscribers = server.fanout
 
     def on_message(  # hot path
         self, relay_in_ns: int, message: bytes, *, alone: bool = True
@@ -251,6 +254,9 @@ class Forwarder:
             if done:
                 taken, refused = bulk.produce_batch(done)
                 self._ring.push_packed(batch.rows, taken)
+                if self._subscribers:
+                    for i in range(taken):
+                        self._subscribers.publish(batch.value(i), batch.key(i))
                 for i, why in refused:
                     self._refuse(batch.seq_of(i), batch.value_bytes(i), why)
                 first += taken
@@ -292,7 +298,8 @@ class Forwarder:
             os.sched_yield()
         if ours:  # another client's tick is relayed as well, but is no tick of this run
             self._ring.push(seq, relay_in_ns, relay_out_ns)
-        # a broadcast to subscribers goes here: after the producer has the tick
+        if self._subscribers:
+            self._subscribers.publish(value, tick.symbol or tick.product_id)
         return True
 
     def _refuse(self, seq: int, size_bytes: int, why: str) -> None:

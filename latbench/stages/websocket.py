@@ -1,20 +1,22 @@
 """What the generator and the relay want of a WebSocket library, and which one to take.
 
 Two libraries do it: `picows` (compiled, callbacks, the fast one) and `websockets` (the one most
-people run). Both are used without permessage-deflate and without queues of their own, which cost
-milliseconds (`websockets` has both on by default).
+people run). Both are used without permessage-deflate unless that is asked for, and without queues
+of their own: they cost milliseconds (`websockets` has both on by default).
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from latbench.batch.ticks import RelayBatch
+from latbench.plan import ServerSettings
 
-MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
-"""The largest message taken; order book snapshots of a busy exchange reach a few megabytes."""
+MAX_REPLAYED_BYTES: Final = 16 * 1024 * 1024
+"""The largest message of a replay; order book snapshots of a busy exchange reach a few megabytes.
+"""
 
 
 class Taker(Protocol):
@@ -26,7 +28,7 @@ class Taker(Protocol):
     def on_message(self, relay_in_ns: int, message: bytes) -> None:
         """Take a message that came by itself: nothing else was in the socket."""
 
-    def on_messages(self, relay_in_ns: int, messages: list[bytes]) -> None:
+    def on_messages(self, relay_in_ns: int, messages: Sequence[bytes]) -> None:
         """Take some messages that came together."""
 
     def on_texts(self, relay_in_ns: int, count: int) -> None:
@@ -54,8 +56,21 @@ class Link(Protocol):
         """Send what is buffered, then close with code 1000."""
 
 
+class Broadcast(Protocol):
+    """The subscribers of a relay."""
+
+    def __len__(self) -> int: ...
+
+    def publish(self, message: bytes, symbol: str) -> None:
+        """Send one tick to all who want it."""
+
+
 class Server(Protocol):
     """The relay's listening side."""
+
+    @property
+    def fanout(self) -> Broadcast:
+        """Its subscribers."""
 
     @property
     def port(self) -> int:
@@ -91,18 +106,22 @@ async def serve(
     listener: socket.socket,
     taker: Taker,
     batch: RelayBatch | None = None,
+    settings: ServerSettings | None = None,
+    counters: memoryview | None = None,
 ) -> Server:
     """Serve `listener` with the named library.
 
-    `batch`: what many messages at once come by way of (with picows only).
+    `batch`: what many messages at once come by way of (with picows only). `counters`: of the ring
+    `relay`.
     """
+    arguments = (listener, taker, batch, settings or ServerSettings(), counters)
     if engine == "picows":
         from latbench.stages import websocket_picows  # noqa: PLC0415
 
-        return await websocket_picows.serve(listener, taker, batch)
+        return await websocket_picows.serve(*arguments)
     from latbench.stages import websocket_websockets  # noqa: PLC0415
 
-    return await websocket_websockets.serve(listener, taker)
+    return await websocket_websockets.serve(*arguments)
 
 
 def set_nodelay(sock: socket.socket | None) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import logging
 import socket
 from collections.abc import Callable
 from typing import cast
 
 from picows import (
+    WSAutoPingStrategy,
     WSCloseCode,
     WSFrame,
     WSListener,
@@ -15,13 +18,19 @@ from picows import (
     WSProtocolError,
     WSTransport,
     ws_connect,
-    ws_create_server,
+)
+from picows.picows import (  # type: ignore[attr-defined]  # not in its stub
+    WSProtocol,  # what `ws_create_server` makes
 )
 
 from latbench.batch.ticks import RelayBatch
 from latbench.clock import monotonic_ns
+from latbench.plan import ServerSettings
 from latbench.stages.bulk_frames import BulkReader
-from latbench.stages.websocket import MAX_MESSAGE_BYTES, Taker
+from latbench.stages.first_message import NO_SENDING, FirstMessage
+from latbench.stages.visits import Visit
+from latbench.stages.websocket import MAX_REPLAYED_BYTES, Taker
+from latbench.stages.websocket_server import CLOSE_TIMEOUT_S, POLICY_VIOLATION, WebsocketServer
 
 _DRAIN_POLL_S = 0.001
 _CLOSE_TIMEOUT_S = 5.0
@@ -83,52 +92,102 @@ class PicowsLink:
 
 async def connect(url: str) -> PicowsLink:
     """Connect to `url`."""
-    transport, listener = await ws_connect(_ClientListener, url, max_frame_size=MAX_MESSAGE_BYTES)
-    assert isinstance(listener, _ClientListener)
+    transport, listener = await ws_connect(_ClientListener, url, max_frame_size=MAX_REPLAYED_BYTES)
+    if not isinstance(listener, _ClientListener):
+        raise ConnectionResetError(
+            errno.ECONNRESET, "it closed the connection within the handshake"
+        )
     return PicowsLink(transport, listener)
 
 
 class _ServerListener(WSListener):
-    """One client of the relay.
+    """One client of the relay, a `websocket_server.Member`.
 
     Every ping is answered. One that does not read the answers is not read from either, or they
     would fill this process's memory.
     """
 
-    def __init__(
-        self,
-        server: PicowsServer,
-        taker: Taker,
-        batch: RelayBatch | None,
-    ) -> None:
+    def __init__(self, server: WebsocketServer, visit: Visit) -> None:
         super().__init__()
         self._server = server
-        self._on_message = taker.on_message
-        self._on_messages = taker.on_messages
-        self.take_texts = taker.on_texts
-        """See `BulkReader`."""
+        self.visit = visit
+        """See `Member`."""
+        self._most_bytes = server.settings.max_message_bytes
+        self._taker = server.taker_of(self)
+        self._take_from_the_first()
         self._gathered: list[bytes] = []
         self._relay_in_ns = 0
         self._fragments: list[bytes] = []
         self._fragments_bytes = 0
         self._transport: WSTransport | None = None
-        self._batch = batch
+        self._batch = server.batch
         self._is_in_bulk = False
         """Whether a `BulkReader` reads."""
         self.tail_bytes: int | None = None
         """See `BulkReader`."""
         self.clogged = False
+        """See `Member`."""
+        self.heard = True
+        """See `Member`."""
         self.over = False
         """Nothing that comes now is of any meaning (RFC 6455, 7.1.7)."""
 
+    def _take_from_the_first(self) -> None:
+        """What becomes of its messages."""
+        visit, taker = self.visit, self._taker
+        if visit.sends and not visit.receives:
+            self._pass_to(taker)
+        else:
+            self._pass_to(FirstMessage(self._on_first_message))
+
+    def _pass_to(self, taker: Taker) -> None:
+        self._on_message = taker.on_message
+        self._on_messages = taker.on_messages
+        self.take_texts = taker.on_texts
+        """See `BulkReader`."""
+
+    def _on_first_message(self) -> Taker | None:
+        """One that receives has sent something: from now on it is a sender, where it may be."""
+        if not self.visit.sends:
+            self.over = True
+            self._server.refuse(self, POLICY_VIOLATION, NO_SENDING)
+            return None
+        self._server.fanout.leave(self)
+        self._pass_to(self._taker)
+        return self._taker
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """See `Member`."""
+        assert self._transport is not None
+        return self._transport.underlying_transport
+
+    def write(self, frames: bytes) -> None:  # hot path
+        """See `Member`; picows adds nothing to its own frames either."""
+        if not self.over:
+            self.transport.write(frames)
+
+    def ping(self) -> None:
+        """See `Member`."""
+        if self._transport is not None and not self.over:
+            self._transport.send_ping()
+
+    def close(self, code: int, reason: str) -> None:
+        """See `Member`."""
+        self.over = True
+        transport = self._transport
+        if transport is not None and not transport.is_disconnected:
+            transport.send_close(WSCloseCode(code), reason)
+            asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self.transport.abort)
+            transport.disconnect()
+
     def on_ws_connected(self, transport: WSTransport) -> None:
         self._transport = transport
-        self._server.listeners[transport] = self
-        if self._server.paused:
-            transport.underlying_transport.pause_reading()
+        self._server.enter(self)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:  # hot path
-        if self.over or frame.payload_size > MAX_MESSAGE_BYTES:
+        self.heard = True
+        if self.over or frame.payload_size > self._most_bytes:
             # picows reads on for 10 ms after a frame was refused, and would hand over what comes,
             # even a frame that it found too large itself
             self.over = True
@@ -211,7 +270,7 @@ class _ServerListener(WSListener):
         self._fragments.append(fragment)
         self._fragments_bytes += len(fragment)
         # picows limits a frame; a message may have any number of them, empty ones included
-        if max(self._fragments_bytes, len(self._fragments)) > MAX_MESSAGE_BYTES:
+        if max(self._fragments_bytes, len(self._fragments)) > self._most_bytes:
             raise self._refusal(WSCloseCode.MESSAGE_TOO_BIG, "too large a message")
         if frame.fin:
             whole, self._fragments = b"".join(self._fragments), []
@@ -232,71 +291,63 @@ class _ServerListener(WSListener):
         self.clogged = False
         if self._transport is not None and not self._server.paused:
             self._transport.underlying_transport.resume_reading()
+        self._server.fanout.resume(self)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
+        del transport
         self._hand_over()  # what came before a frame that broke the protocol
-        self._server.listeners.pop(transport, None)
-
-
-class PicowsServer:
-    """A `websocket.Server`."""
-
-    def __init__(self, listener: socket.socket) -> None:
-        self.port: int = listener.getsockname()[1]
-        self.listeners: dict[WSTransport, _ServerListener] = {}
-        self.paused = False
-        self._server: asyncio.Server | None = None
-
-    @property
-    def clients(self) -> int:
-        """See `websocket.Server`."""
-        return len(self.listeners)
-
-    def pause(self) -> None:
-        """See `websocket.Server`."""
-        self.paused = True
-        for transport in self.listeners:
-            transport.underlying_transport.pause_reading()
-
-    def resume(self) -> None:
-        """See `websocket.Server`."""
-        self.paused = False
-        for transport, listener in self.listeners.items():
-            if not listener.clogged:
-                transport.underlying_transport.resume_reading()
-
-    async def start(
-        self,
-        listener: socket.socket,
-        taker: Taker,
-        batch: RelayBatch | None,
-    ) -> None:
-        """Begin to accept."""
-        self._server = await ws_create_server(
-            lambda _request: _ServerListener(self, taker, batch),
-            sock=listener,
-            max_frame_size=MAX_MESSAGE_BYTES,
-            read_buffer_init_size=_READ_BUFFER_BYTES,
-            # picows would keep to itself that a ping was the last of what a read brought
-            enable_auto_pong=False,
-        )
-
-    async def close(self) -> None:
-        """See `websocket.Server`."""
-        if self._server is not None:
-            self._server.close()
-        for transport, listener in list(self.listeners.items()):
-            listener.over = True
-            transport.send_close(WSCloseCode.GOING_AWAY)
-            transport.disconnect()
+        self._server.leave(self)
 
 
 async def serve(
     listener: socket.socket,
     taker: Taker,
     batch: RelayBatch | None,
-) -> PicowsServer:
+    settings: ServerSettings,
+    counters: memoryview | None,
+) -> WebsocketServer:
     """Serve `listener`."""
-    server = PicowsServer(listener)
-    await server.start(listener, taker, batch)
+    server = WebsocketServer(listener, taker, batch, settings, counters)
+
+    def admit(transport: asyncio.Transport, visit: Visit, rest: bytes) -> None:
+        protocol = WSProtocol(
+            host_port=None,
+            ws_path=None,
+            is_client_side=False,
+            ws_listener_factory=lambda _request: _ServerListener(server, visit),
+            logger=logging.getLogger("picows.server"),
+            disconnect_on_exception=True,
+            websocket_handshake_timeout=None,
+            enable_auto_ping=False,
+            auto_ping_idle_timeout=1,
+            auto_ping_reply_timeout=1,
+            auto_ping_strategy=WSAutoPingStrategy.PING_WHEN_IDLE,
+            # picows would keep to itself that a ping was the last of what a read brought
+            enable_auto_pong=False,
+            max_frame_size=settings.max_message_bytes,
+            extra_headers=None,
+            read_buffer_init_size=_READ_BUFFER_BYTES,
+        )
+        transport.pause_reading()  # uvloop reads into the protocol's buffer only if told anew
+        transport.set_protocol(protocol)
+        transport.resume_reading()
+        protocol.connection_made(transport)
+        feed(protocol, visit.request + rest)
+
+    loop = asyncio.get_running_loop()
+    listening = await loop.create_server(
+        lambda: server.front_door(admit), sock=listener, ssl=server.ssl_context()
+    )
+    server.listen(listening.close)
     return server
+
+
+def feed(protocol: WSProtocol, data: bytes) -> None:
+    """Give picows what it has not read itself."""
+    given = 0
+    while given < len(data):
+        room = memoryview(protocol.get_buffer(-1)).cast("B")
+        part = min(len(room), len(data) - given)
+        room[:part] = data[given : given + part]
+        given += part
+        protocol.buffer_updated(part)

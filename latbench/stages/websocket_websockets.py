@@ -5,24 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from typing import Any
+from typing import cast
 
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as websockets_connect
 from websockets.asyncio.connection import broadcast
-from websockets.asyncio.server import Server as AsyncioServer
 from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as websockets_serve
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
+from latbench.batch.ticks import RelayBatch
 from latbench.clock import monotonic_ns
-from latbench.stages.websocket import MAX_MESSAGE_BYTES, Taker
+from latbench.plan import ServerSettings
+from latbench.stages.first_message import NO_SENDING
+from latbench.stages.visits import DEFLATE, Visit
+from latbench.stages.websocket import MAX_REPLAYED_BYTES, Taker
+from latbench.stages.websocket_server import CLOSE_TIMEOUT_S, POLICY_VIOLATION, WebsocketServer
 
 _DRAIN_POLL_S = 0.001
-_CLOSE_TIMEOUT_S = 0.5
-"""For clients to answer the closing of the connection; one that never reads would hold up the end
-of a run."""
 
 
 class WebsocketsLink:
@@ -62,7 +63,7 @@ async def connect(url: str) -> WebsocketsLink:
         url,
         compression=None,
         max_queue=None,
-        max_size=MAX_MESSAGE_BYTES,
+        max_size=MAX_REPLAYED_BYTES,
         ping_interval=None,
         proxy=None,
     )
@@ -70,22 +71,31 @@ async def connect(url: str) -> WebsocketsLink:
 
 
 class _RelayConnection(ServerConnection):
-    """One client of the relay.
+    """One client of the relay, as the library has it.
 
     Every ping is answered. One that does not read the answers is not read from either, or they
     would fill this process's memory.
     """
 
-    relay: WebsocketsServer
+    server_side: WebsocketServer
     """Of the class, not of each object: the library makes the objects."""
+    member: _Member
 
-    def connection_made(self, transport: Any) -> None:
-        self.relay.transports.add(transport)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Not before it is let in."""
+        door = self.server_side.front_door(self._come_in)
+        cast("asyncio.Transport", transport).set_protocol(door)
+        door.connection_made(transport)
+
+    def _come_in(self, transport: asyncio.Transport, visit: Visit, rest: bytes) -> None:
+        self.member = _Member(self, visit)
+        transport.set_protocol(self)
         super().connection_made(transport)
+        self.data_received(visit.request + rest)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.relay.transports.discard(self.transport)
-        super().connection_lost(exc)
+    def data_received(self, data: bytes) -> None:
+        self.member.heard = True
+        super().data_received(data)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -93,84 +103,100 @@ class _RelayConnection(ServerConnection):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if not self.relay.paused:
+        if not self.server_side.paused:
             self.transport.resume_reading()
+        self.server_side.fanout.resume(self.member)
 
 
-class WebsocketsServer:
-    """A `websocket.Server`."""
+class _Member:
+    """A `websocket_server.Member`."""
 
-    def __init__(self, listener: socket.socket, taker: Taker) -> None:
-        self.port: int = listener.getsockname()[1]
-        self.paused = False
-        self._on_messages = taker.on_messages
-        self.transports: set[asyncio.Transport] = set()
-        """Also of those that have not shaken hands yet."""
-        self._connections: set[ServerConnection] = set()
-        self._server: AsyncioServer | None = None
+    def __init__(self, connection: _RelayConnection, visit: Visit) -> None:
+        self._connection = connection
+        self.visit = visit
+        self.heard = True
 
     @property
-    def clients(self) -> int:
-        """See `websocket.Server`."""
-        return len(self._connections)
+    def transport(self) -> asyncio.Transport:
+        """See `Member`."""
+        return self._connection.transport
 
-    def pause(self) -> None:
-        """See `websocket.Server`."""
-        self.paused = True
-        for connection in self._connections:
-            connection.transport.pause_reading()
+    @property
+    def clogged(self) -> bool:
+        """See `Member`."""
+        return self._connection.paused
 
-    def resume(self) -> None:
-        """See `websocket.Server`."""
-        self.paused = False
-        for connection in self._connections:
-            if not connection.paused:  # for writing
-                connection.transport.resume_reading()
+    def write(self, frames: bytes) -> None:  # hot path
+        """See `Member`; between two messages of its own the library does not mind."""
+        if self._connection.state is State.OPEN:
+            self.transport.write(frames)
 
-    async def _handle(self, connection: ServerConnection) -> None:
-        self._connections.add(connection)
-        if self.paused:
-            connection.transport.pause_reading()
-        on_messages = self._on_messages
-        receive = connection.recv
-        try:
-            with contextlib.suppress(ConnectionClosed):
-                while True:  # hot path
-                    message = await receive(decode=False)
-                    on_messages(monotonic_ns(), [message])
-        finally:
-            self._connections.discard(connection)
+    def ping(self) -> None:
+        """See `Member`."""
+        if self._connection.state is State.OPEN:
+            self._connection.protocol.send_ping(b"")
+            self._connection.send_data()
 
-    async def start(self, listener: socket.socket) -> None:
-        """Begin to accept."""
-
-        class Connection(_RelayConnection):
-            relay = self
-
-        self._server = await websockets_serve(
-            self._handle,
-            sock=listener,
-            create_connection=Connection,
-            compression=None,
-            max_queue=None,
-            max_size=MAX_MESSAGE_BYTES,
-            ping_interval=None,
-        )
-
-    async def close(self) -> None:
-        """See `websocket.Server`."""
-        if self._server is None:
-            return
-        self._server.close(code=1001)
-        closed = asyncio.ensure_future(self._server.wait_closed())
-        if not (await asyncio.wait([closed], timeout=_CLOSE_TIMEOUT_S))[0]:
-            for transport in list(self.transports):
-                transport.abort()
-            await closed
+    def close(self, code: int, reason: str) -> None:
+        """See `Member`."""
+        if self._connection.state is State.OPEN:
+            self._connection.protocol.send_close(code, reason)
+            self._connection.send_data()
+        self._connection.loop.call_later(CLOSE_TIMEOUT_S, self.transport.abort)
 
 
-async def serve(listener: socket.socket, taker: Taker) -> WebsocketsServer:
+async def _handle(server: WebsocketServer, connection: ServerConnection) -> None:
+    assert isinstance(connection, _RelayConnection)
+    member = connection.member
+    visit, taker = member.visit, server.taker_of(member)
+    receive = connection.recv
+    server.enter(member)
+    try:
+        with contextlib.suppress(ConnectionClosed):
+            if visit.receives:  # until it sends something
+                message = await receive(decode=False)
+                if not visit.sends:
+                    server.refuse(member, POLICY_VIOLATION, NO_SENDING)
+                    await connection.wait_closed()
+                    return
+                server.fanout.leave(member)
+                taker.on_messages(monotonic_ns(), [message])
+            on_messages = taker.on_messages
+            while True:  # hot path
+                message = await receive(decode=False)
+                on_messages(monotonic_ns(), [message])
+    finally:
+        server.leave(member)
+
+
+async def serve(
+    listener: socket.socket,
+    taker: Taker,
+    batch: RelayBatch | None,
+    settings: ServerSettings,
+    counters: memoryview | None,
+) -> WebsocketServer:
     """Serve `listener`."""
-    server = WebsocketsServer(listener, taker)
-    await server.start(listener)
+    del batch
+    server = WebsocketServer(listener, taker, None, settings, counters, deflates=True)
+
+    class Connection(_RelayConnection):
+        server_side = server
+
+    async def handle(connection: ServerConnection) -> None:
+        await _handle(server, connection)
+
+    listening = await websockets_serve(
+        handle,
+        sock=listener,
+        ssl=server.ssl_context(),
+        create_connection=Connection,
+        compression=None,
+        extensions=[DEFLATE] if settings.deflate else None,
+        max_queue=None,
+        max_size=settings.max_message_bytes,
+        ping_interval=None,
+        close_timeout=CLOSE_TIMEOUT_S,
+    )
+    server.listen(lambda: listening.close(close_connections=False))
     return server
