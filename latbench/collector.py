@@ -10,6 +10,7 @@ import numpy as np
 
 from latbench.analysis import HopFigures, summarise
 from latbench.clock import NS_PER_S
+from latbench.fanout_figures import fanout_latencies
 from latbench.histogram import Histogram
 from latbench.recording import (
     ACKS,
@@ -19,16 +20,18 @@ from latbench.recording import (
     HICCUPS,
     RELAY,
     RINGS_OF_STAGE,
+    SUBSCRIBER,
     TICK_RINGS,
     AckCounter,
     ConsumerCounter,
     GeneratorCounter,
     RelayCounter,
+    SubscriberCounter,
 )
 from latbench.result import HopSummary
 from latbench.ring import MIN_ROWS, RingReader, RingWriter, Rows, create_memory, ring_rows
 from latbench.spool import SpoolWriter, Tally
-from latbench.tick import HOPS
+from latbench.tick import FANOUT, HOPS
 
 HISTORY_S: Final = 60
 _NOT_YET: Final = 1 << 62
@@ -36,20 +39,22 @@ _STATISTICS_ROWS: Final = 256
 """One comes a second."""
 
 
-def _rows_of(ring: str, tick_rows: int) -> int:
+def _rows_of(ring: str, tick_rows: int, subscriber_rows: int) -> int:
     """How many rows a ring gets, where a ring of ticks gets `tick_rows`."""
     if ring in TICK_RINGS:
         return tick_rows
+    if ring == SUBSCRIBER:
+        return subscriber_rows
     return MIN_ROWS if ring in HICCUPS.values() else _STATISTICS_ROWS
 
 
 class Rings:
     """The shared memory of all rings of a run."""
 
-    def __init__(self, peak_rate_hz: float) -> None:
-        rows = ring_rows(peak_rate_hz)
+    def __init__(self, peak_rate_hz: float, subscribers: int = 0) -> None:
+        rows, rows_of_all = ring_rows(peak_rate_hz), ring_rows(peak_rate_hz * subscribers)
         self._descriptors = {
-            ring: create_memory(len(columns), _rows_of(ring, rows))
+            ring: create_memory(len(columns), _rows_of(ring, rows, rows_of_all))
             for ring, columns in COLUMNS.items()
         }
         self.readers = {
@@ -82,6 +87,7 @@ class Collector:
         self._measured_from_ns = _NOT_YET
         self._meters = frozenset(HICCUPS.values())
         self._hops = HopFigures()
+        self._fanout = Histogram()
         self._hiccups = Histogram()
         self._second = Histogram()
         self._second_ends_ns = 0
@@ -118,6 +124,8 @@ class Collector:
             self._spool.append(ring, rows)
             if ring in {CONSUMER, ACKS}:
                 self._count(ring, rows)
+            elif ring == SUBSCRIBER:
+                self._fanout.record(fanout_latencies(rows, self._measured_from_ns))
             elif ring in self._meters:
                 self._hiccups.record(rows[rows[:, 0] >= self._measured_from_ns, 1])
         self._close_seconds(now_ns)
@@ -176,18 +184,38 @@ class Collector:
         unanswered = self._readers[ACKS].counters[AckCounter.UNANSWERED]
         answered = self._recorded(ACKS) + unanswered + self.known_lost
         arrived = self.consumed - self._strangers
-        return arrived + self.known_lost >= self.sent and answered >= self._recorded(RELAY)
+        return (
+            arrived + self.known_lost >= self.sent
+            and answered >= self._recorded(RELAY)
+            and self._recorded(SUBSCRIBER) + self.subscriber_drops >= self._expected_by_subscribers
+        )
+
+    @property
+    def subscriber_drops(self) -> int:
+        """Ticks that slow subscribers have lost."""
+        return self._readers[RELAY].counters[RelayCounter.SUBSCRIBER_DROPS]
+
+    @property
+    def subscribers(self) -> int:
+        """So many have connected and were not sent away."""
+        counters = self._readers[SUBSCRIBER].counters
+        return counters[SubscriberCounter.CONNECTED] - counters[SubscriberCounter.ENDED]
+
+    @property
+    def _expected_by_subscribers(self) -> int:
+        return self._recorded(RELAY) * self.subscribers
 
     @property
     def progress(self) -> int:
         """A number that grows whenever anything is recorded anywhere."""
-        return sum(self._recorded(ring) for ring in TICK_RINGS)
+        return sum(self._recorded(ring) for ring in (*TICK_RINGS, SUBSCRIBER))
 
     def tally(self) -> Tally:
         """The counters that no row tells, now."""
         generator = self._readers[GENERATOR].counters
         relay = self._readers[RELAY].counters
         consumer = self._readers[CONSUMER].counters
+        subscriber = self._readers[SUBSCRIBER].counters
         return Tally(
             duplicates=consumer[ConsumerCounter.DUPLICATES],
             reordered=consumer[ConsumerCounter.REORDERED],
@@ -199,14 +227,20 @@ class Collector:
             generator_backpressure=generator[GeneratorCounter.BACKPRESSURE],
             generator_backpressure_ns=generator[GeneratorCounter.BACKPRESSURE_NS],
             # of ticks: a row of a hiccup meter that is missing makes no figure of a hop wrong
-            ring_overruns=sum(self._readers[ring].overruns for ring in TICK_RINGS),
+            ring_overruns=sum(self._readers[ring].overruns for ring in (*TICK_RINGS, SUBSCRIBER)),
             consumer_errors=consumer[ConsumerCounter.ERRORS],
+            subscribers=subscriber[SubscriberCounter.CONNECTED],
+            subscribers_ended=subscriber[SubscriberCounter.ENDED],
+            subscriber_drops=self.subscriber_drops,
         )
 
     def summaries(self) -> tuple[HopSummary, ...]:
         """The hops' figures of the measured ticks so far."""
         span_ns = max(self._taken_upto_ns - self._measured_from_ns, 1)
-        return tuple(summarise(hop.name, self._hops.histograms[hop.name], span_ns) for hop in HOPS)
+        hops = tuple(summarise(hop.name, self._hops.histograms[hop.name], span_ns) for hop in HOPS)
+        if not self._readers[SUBSCRIBER].counters[SubscriberCounter.CONNECTED]:
+            return hops
+        return (*hops, summarise(FANOUT.name, self._fanout, span_ns))
 
     def hiccups(self) -> HopSummary:
         """Wake-ups of all hiccup meters since the measuring began."""

@@ -14,6 +14,7 @@ from latbench.analysis import SecondMedians, summarise
 from latbench.assembly import Assembly, TickTable
 from latbench.clock import NS_PER_MS, NS_PER_S
 from latbench.errors import LatbenchError, reason
+from latbench.fanout_figures import FanoutReading
 from latbench.figures import TickCounts, TickFigures
 from latbench.histogram import Histogram
 from latbench.judging import Evidence, judge
@@ -23,6 +24,7 @@ from latbench.recording import (
     MACHINE,
     PROCESSES,
     PRODUCER_STATISTICS,
+    SUBSCRIBER,
     USAGE,
     WORST_HICCUP_COLUMNS,
     WORST_HICCUPS,
@@ -33,6 +35,7 @@ from latbench.settling import find_drift
 from latbench.spool import ROW_FILES, SpoolReader, Tally
 from latbench.stalls import Mask, Stalls, hiccup_histogram, worst_wake_ups
 from latbench.store import ResultWriter, Samples
+from latbench.tick import FANOUT
 from latbench.usage import machine_figures, process_figures, thinned
 
 SAMPLES: Final = (USAGE, MACHINE, PRODUCER_STATISTICS, CONSUMER_STATISTICS)
@@ -91,6 +94,7 @@ class _Conclusion:
         self.figures, self.seconds = TickFigures(), SecondMedians(self.from_ns)
         self.sampled = {name: self.rows[name][:] for name in SAMPLES}
         """Of a day 35 MB at the most, where ticks are a thousand times that."""
+        self.fanout = FanoutReading(self.rows[SUBSCRIBER], self.from_ns, self.tally.subscribers)
         self.hiccups = Histogram()
         self.has_meters = any(len(self.rows[ring]) for ring in HICCUPS.values())
 
@@ -107,7 +111,8 @@ class _Conclusion:
     @property
     def histograms(self) -> dict[str, Histogram]:
         """What the file keeps, by hop; once `result` was made."""
-        return {**self.figures.hops.histograms, "hiccup": self.hiccups}
+        found = {**self.figures.hops.histograms, "hiccup": self.hiccups}
+        return {**found, FANOUT.name: self.fanout.histogram} if self.tally.subscribers else found
 
     def samples(self) -> dict[str, Samples]:
         """What was sampled once a second and the worst hiccups, as the file keeps them."""
@@ -137,6 +142,8 @@ class _Conclusion:
         preface, config, tally = self.preface, self.preface.config, self.tally
         figures, rate = self.figures, self.figures.rate
         summaries = figures.summaries()
+        if tally.subscribers:
+            summaries = (*summaries, summarise(FANOUT.name, self.fanout.histogram, rate.span_ns))
         meters = {
             process: hiccup_histogram(self.rows[ring], self.from_ns, self.to_ns)
             for process, ring in HICCUPS.items()
@@ -153,11 +160,15 @@ class _Conclusion:
             self._statistics(PRODUCER_STATISTICS), self._statistics(CONSUMER_STATISTICS)
         )
         counts = _counts(figures.counts, tally, self.assembly.strangers)
+        fanout = self.fanout.figures(
+            counts.relayed, tally.subscribers_ended, tally.subscriber_drops
+        )
         evidence = Evidence(
             config=config,
             environment=preface.environment,
             broker=preface.broker,
             counts=counts,
+            fanout=fanout,
             hops=summaries,
             scheduled_hz=rate.scheduled_hz,
             achieved_hz=rate.achieved_hz,
@@ -195,6 +206,7 @@ class _Conclusion:
             client=client,
             own_cost_ns=preface.own_cost_ns,
             floor=preface.floor,
+            fanout=fanout,
             lost_ranges=figures.lost.ranges,
             lost_range_count=figures.lost.count,
             advice=advise(config, summaries, client, processes, machine, counts),

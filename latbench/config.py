@@ -28,6 +28,9 @@ MAX_TOPIC_CHARS: Final = 249
 MAX_COALESCE_MS: Final = 1_000
 MAX_SEED: Final = 2**63 - 1
 MAX_PORT: Final = 65_535
+MAX_SUBSCRIBERS: Final = 100_000
+MAX_SUBSCRIBER_QUEUE: Final = 1_000_000
+SLOW_CLIENT: Final = ("drop-oldest", "disconnect")
 EMBEDDED_PARTITIONS: Final = 4
 """librdkafka's mock cluster makes every topic with four, and can't make topics on demand."""
 
@@ -98,6 +101,12 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Findings that don't make the run invalid."""
     floor: bool = False
     """Whether the floor is measured just before."""
+    subscribers: int = 0
+    """WebSocket clients that take all ticks from the relay."""
+    slow_client: str = "drop-oldest"
+    """What becomes of one that can't keep up."""
+    subscriber_queue: int = 1024
+    """How many ticks behind that is."""
 
     @property
     def is_replay(self) -> bool:

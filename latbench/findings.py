@@ -30,6 +30,7 @@ class Code(enum.StrEnum):
 
     NOTHING_MEASURED = "nothing-measured"
     TICKS_LOST = "ticks-lost"
+    SUBSCRIBERS_MISSED = "subscribers-missed"
     RING_OVERRUN = "ring-overrun"
     NEGATIVE_LATENCY = "negative-latency"
     WARMUP_UNSETTLED = "warmup-unsettled"
@@ -47,6 +48,7 @@ class Code(enum.StrEnum):
     UNKNOWN_MESSAGES = "unknown-messages"
     MALFORMED_MESSAGES = "malformed-messages"
     CONSUMER_ERRORS = "consumer-errors"
+    SUBSCRIBERS_ENDED = "subscribers-ended"
     CPU_STOLEN = "cpu-stolen"
     FEW_CPUS = "few-cpus"
     POWER_SAVING = "power-saving"
@@ -61,6 +63,7 @@ class Code(enum.StrEnum):
 SEVERITY: Final[Mapping[Code, Severity]] = {
     Code.NOTHING_MEASURED: Severity.INVALID,
     Code.TICKS_LOST: Severity.INVALID,
+    Code.SUBSCRIBERS_MISSED: Severity.INVALID,
     Code.RING_OVERRUN: Severity.INVALID,
     Code.NEGATIVE_LATENCY: Severity.INVALID,
     Code.WARMUP_UNSETTLED: Severity.WARNING,
@@ -78,6 +81,7 @@ SEVERITY: Final[Mapping[Code, Severity]] = {
     Code.UNKNOWN_MESSAGES: Severity.WARNING,
     Code.MALFORMED_MESSAGES: Severity.WARNING,
     Code.CONSUMER_ERRORS: Severity.WARNING,
+    Code.SUBSCRIBERS_ENDED: Severity.WARNING,
     Code.CPU_STOLEN: Severity.WARNING,
     Code.FEW_CPUS: Severity.WARNING,
     Code.POWER_SAVING: Severity.WARNING,
@@ -93,6 +97,10 @@ _PROSE: Final[Mapping[Code, str]] = {
     Code.NOTHING_MEASURED: "no tick was measured: the run ended in its warm-up",
     Code.TICKS_LOST: (
         "{lost} of {sent} ticks never reached the consumer, and no percentile has them"
+    ),
+    Code.SUBSCRIBERS_MISSED: (
+        "{missed} of {expected} ticks never reached their subscriber, and no percentile of fanout "
+        "has them: {short} of {subscribers} subscribers missed some"
     ),
     Code.RING_OVERRUN: "{rows} rows found their ring full: the supervisor did not keep up",
     Code.NEGATIVE_LATENCY: "{count} latencies of {hop} are below zero: two clocks disagree",
@@ -129,6 +137,7 @@ _PROSE: Final[Mapping[Code, str]] = {
     Code.UNKNOWN_MESSAGES: "{count} messages on the topic are no ticks of this run",
     Code.MALFORMED_MESSAGES: "{count} messages at the relay were no ticks and went nowhere",
     Code.CONSUMER_ERRORS: "the consumer reported {count} errors and went on",
+    Code.SUBSCRIBERS_ENDED: "the relay sent {ended} of {subscribers} subscribers away",
     Code.CPU_STOLEN: "the hypervisor took {percent:.1f} % of the CPU time for other machines",
     Code.FEW_CPUS: (
         "{cpus} for {processes} processes that each tick passes through: they wait for one another"
@@ -186,6 +195,7 @@ def _waited(value: float | str) -> object:
 
 _FORMATS: Final[Mapping[str, Callable[[float | str], object]]] = {
     **dict.fromkeys(("lost", "sent", "rows", "count", "needed"), _count),
+    **dict.fromkeys(("missed", "expected", "ended", "short", "subscribers"), _count),
     **dict.fromkeys(("duration", "first", "last", "hiccup", "latency", "late"), _latency),
     **dict.fromkeys(("achieved", "scheduled"), _rate),
     "times": _times,

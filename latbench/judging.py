@@ -16,6 +16,7 @@ from latbench.result import (
     BrokerFacts,
     Counts,
     Environment,
+    FanoutFigures,
     Finding,
     HopSummary,
     MachineFigures,
@@ -54,6 +55,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     scheduled_hz: float
     achieved_hz: float
     status: RunStatus
+    fanout: FanoutFigures | None = None
     consumer_errors: int = 0
     meters: dict[str, HopSummary] = {}
     """The hiccup meters' figures by process."""
@@ -68,6 +70,7 @@ def judge(evidence: Evidence) -> tuple[Finding, ...]:
     found = [
         *_of_counts(evidence.counts, evidence.status, evidence.consumer_errors),
         *_of_hops(evidence.hops),
+        *_of_fanout(evidence.fanout),
         *_of_rate(evidence.config, evidence.scheduled_hz, evidence.achieved_hz),
         *_of_steadiness(evidence),
         *_of_stalls(evidence),
@@ -122,6 +125,21 @@ def _of_counts(counts: Counts, status: RunStatus, consumer_errors: int) -> Itera
     ):
         if times:
             yield _finding(code, times=times, duration=waited_ns)
+
+
+def _of_fanout(fanout: FanoutFigures | None) -> Iterator[Finding]:
+    if fanout is None:
+        return
+    if fanout.missed:
+        yield _finding(
+            Code.SUBSCRIBERS_MISSED,
+            missed=fanout.missed,
+            expected=fanout.expected,
+            short=fanout.short_count,
+            subscribers=fanout.subscribers,
+        )
+    if fanout.ended:
+        yield _finding(Code.SUBSCRIBERS_ENDED, ended=fanout.ended, subscribers=fanout.subscribers)
 
 
 def _of_hops(hops: tuple[HopSummary, ...]) -> Iterator[Finding]:

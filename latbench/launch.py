@@ -12,10 +12,20 @@ from latbench.assignment import Assignment
 from latbench.batch import wasm
 from latbench.clock import NS_PER_S, monotonic_ns
 from latbench.collector import Rings
+from latbench.config import RunConfig
 from latbench.control import Ready, Work
 from latbench.errors import LatbenchError
 from latbench.floor import RUN_SAMPLES, run_interval_ns
-from latbench.plan import BrokerPlan, ConsumerPlan, GeneratorPlan, RelayPlan
+from latbench.plan import (
+    MAX_MESSAGE_BYTES,
+    MAX_REPLAYED_BYTES,
+    BrokerPlan,
+    ConsumerPlan,
+    GeneratorPlan,
+    RelayPlan,
+    ServerSettings,
+    SubscriberPlan,
+)
 from latbench.probing import measure_floor, prepare_floor
 from latbench.processes import Crew
 from latbench.result import BrokerFacts, Floor
@@ -23,6 +33,8 @@ from latbench.spool import SpoolWriter
 from latbench.units import format_duration
 
 READY_TIMEOUT_NS: Final = 30 * NS_PER_S
+CLIENTS_BESIDES: Final = 1_000
+"""Of a run's relay: whoever wants to look on."""
 
 
 class Detour(Protocol):
@@ -94,7 +106,8 @@ class Launch:
         A broker that was started before is not started again.
         """
         self.hire_broker(rings, spool)
-        for name in ("relay", "consumer", "generator"):
+        subscribers = ("subscriber",) if self._config.subscribers else ()
+        for name in ("relay", "consumer", "generator", *subscribers):
             self._crew.hire(name, rings.descriptors_of(name), spool.log_path(name))
         rings.close_descriptors()
         self._crew.dismiss_spares()
@@ -160,6 +173,7 @@ class Launch:
             topic=config.topic,
             producer=broker.producer_properties(config, self._detour.producer(facts.bootstrap)),
             partitions=facts.partitions if config.is_embedded or facts.partitions == 1 else None,
+            server=_server_settings(config),
         )
         self._crew["consumer"].send(Work(consumer))
         self._crew["relay"].send(Work(relay))
@@ -175,6 +189,13 @@ class Launch:
             horizon_ns=self._assignment.horizon_ns,
         )
         self._crew["generator"].send(Work(generator))
+        if config.subscribers:
+            own_address = f"{_in_url(_reachable(config.ws_host))}:{relay_ready.port}"
+            subscriber = SubscriberPlan(
+                **common, url=f"ws://{own_address}/ticks", clients=config.subscribers
+            )
+            self._crew["subscriber"].send(Work(subscriber))
+            self._ready("subscriber")
         ready = {
             "generator": self._ready("generator"),
             "relay": relay_ready,
@@ -204,6 +225,16 @@ class Launch:
         if first.failed is None:
             failure.hint = "its log ends: " + ("; ".join(first.log_tail()) or "(empty)")
         return failure
+
+
+def _server_settings(config: RunConfig) -> ServerSettings:
+    """What a run's own relay allows: its clients are latbench's own."""
+    return ServerSettings(
+        max_message_bytes=MAX_REPLAYED_BYTES if config.is_replay else MAX_MESSAGE_BYTES,
+        max_clients=config.subscribers + CLIENTS_BESIDES,
+        subscriber_queue=config.subscriber_queue,
+        slow_client=config.slow_client,
+    )
 
 
 def _reachable(host: str) -> str:

@@ -31,6 +31,7 @@ _LOAD: Final = (
     "loop",
     "hiccups",
     "delays_injected",
+    "subscribers",
 )
 """Of the configuration: what is asked of a pipeline, and how it is looked at. Hiccup meters keep
 CPUs awake, so figures with and without them differ (p99 2.1 and 2.9 ms, docs/performance.md)."""
@@ -50,6 +51,8 @@ _SETTINGS: Final = (
     "realtime",
     "compiled",
     "pin",
+    "slow_client",
+    "subscriber_queue",
 )
 
 

@@ -6,9 +6,16 @@ the same bytes.
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from latbench.arrivals import Arrivals
+
+MAX_MESSAGE_BYTES: Final = 64 * 1024
+"""The largest message that a relay takes: a tick has 360 bytes."""
+MAX_REPLAYED_BYTES: Final = 16 * 1024 * 1024
+"""The same for a replay: order book snapshots of a busy exchange reach a few megabytes."""
 
 
 class SimulatedSource(msgspec.Struct, frozen=True, tag="sim"):
@@ -44,6 +51,14 @@ class _StagePlan(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Handles many ticks at once by compiled code (`latbench.batch`), where they come so."""
 
 
+class Connection(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client of a relay needs besides its address."""
+
+    token: str = ""
+    tls_ca: str = ""
+    """A file of certificates to trust; "": the system's."""
+
+
 class GeneratorPlan(_StagePlan, frozen=True, kw_only=True, tag="generator"):
     """Sends the source's ticks to a relay."""
 
@@ -54,12 +69,21 @@ class GeneratorPlan(_StagePlan, frozen=True, kw_only=True, tag="generator"):
     """Ticks due this long after the start or later are not sent; None: all of the source."""
     coalesce_ns: int = 0
     """At least so long between two writes: ticks that fall due meanwhile go together."""
+    connection: Connection = Connection()
+
+
+class SubscriberPlan(_StagePlan, frozen=True, kw_only=True, tag="subscriber"):
+    """Takes ticks from a relay, as so many clients."""
+
+    url: str
+    clients: int
+    connection: Connection = Connection()
 
 
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What the relay's clients may do."""
 
-    max_message_bytes: int = 64 * 1024
+    max_message_bytes: int = MAX_MESSAGE_BYTES
     max_clients: int = 10_000
     client_rate_hz: int = 0
     """Messages a second that one may send; 0: any number."""
@@ -159,4 +183,13 @@ class ProbePlan(_StagePlan, frozen=True, kw_only=True, tag="probe"):
     interval_ns: int
 
 
-StagePlan = GeneratorPlan | RelayPlan | ConsumerPlan | BrokerPlan | ProxyPlan | EchoPlan | ProbePlan
+StagePlan = (
+    GeneratorPlan
+    | RelayPlan
+    | ConsumerPlan
+    | SubscriberPlan
+    | BrokerPlan
+    | ProxyPlan
+    | EchoPlan
+    | ProbePlan
+)

@@ -244,7 +244,7 @@ class Crew:
         A stage that died took the others' connections with it, so their complaints come second;
         and the one nearer to the broker first.
         """
-        order = {"broker": 0, "relay": 1, "consumer": 2, "generator": 3}
+        order = {"broker": 0, "relay": 1, "consumer": 2, "generator": 3, "subscriber": 4}
         broken = [member for member in self.members.values() if member.broken]
         return sorted(broken, key=lambda member: (member.failed is not None, order[member.stage]))
 
@@ -265,6 +265,6 @@ class Crew:
     def end(self) -> None:
         """End all of them, the source of work first; leaves none running."""
         self.dismiss_spares()
-        for stage in ("generator", "relay", "consumer", "broker"):
+        for stage in ("generator", "subscriber", "relay", "consumer", "broker"):
             if stage in self.members:
                 self.members[stage].end()

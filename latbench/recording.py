@@ -17,7 +17,10 @@ CONSUMER: Final = "consumer"
 TICK_RINGS: Final = (GENERATOR, RELAY, ACKS, CONSUMER)
 """The relay has two, one for each of its threads. `seq` comes first in each."""
 
-PROCESSES: Final = ("supervisor", "generator", "relay", "consumer", "broker")
+SUBSCRIBER: Final = "subscriber"
+"""A row for each tick that each subscriber got."""
+
+PROCESSES: Final = ("supervisor", "generator", "relay", "consumer", "broker", "subscriber")
 """Each has a hiccup meter and is sampled once a second."""
 HICCUPS: Final[Mapping[str, str]] = {process: f"hiccups.{process}" for process in PROCESSES}
 """The ring of each process's hiccup meter."""
@@ -43,6 +46,7 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         "partition",
         "offset",
     ),
+    SUBSCRIBER: ("seq", "client", "due_ns", "relay_in_ns", "received_ns"),
     # when a meter's thread was to wake, and how much later it did
     **dict.fromkeys(HICCUPS.values(), ("deadline_ns", "late_ns")),
     # librdkafka's statistics, once a second: sums and counts of the second that ended at `at_ns`
@@ -85,6 +89,7 @@ RINGS_OF_STAGE: Final[Mapping[str, tuple[str, ...]]] = {
     GENERATOR: (GENERATOR, HICCUPS[GENERATOR]),
     RELAY: (RELAY, ACKS, PRODUCER_STATISTICS, HICCUPS[RELAY]),
     CONSUMER: (CONSUMER, CONSUMER_STATISTICS, HICCUPS[CONSUMER]),
+    SUBSCRIBER: (SUBSCRIBER, HICCUPS[SUBSCRIBER]),
     "broker": (HICCUPS["broker"],),
     "proxy": (),
 }
@@ -135,3 +140,13 @@ class ConsumerCounter(enum.IntEnum):
     UNKNOWN = 2
     ERRORS = 3
     """Errors that the client reported; it goes on by itself."""
+
+
+class SubscriberCounter(enum.IntEnum):
+    """In the ring `subscriber`."""
+
+    CONNECTED = 0
+    ENDED = 1
+    """Connections that the relay has ended."""
+    UNKNOWN = 2
+    """Messages that are no ticks of the run."""

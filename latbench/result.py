@@ -184,6 +184,29 @@ class ClientFigures(msgspec.Struct, frozen=True, kw_only=True):
     """From a fetch request sent to its answer: mostly waiting for data to come."""
 
 
+class FanoutFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """What the relay's subscribers got; their latency is the hop `fanout`."""
+
+    subscribers: int
+    """That connected."""
+    ended: int
+    """Whose connections the relay ended."""
+    expected: int
+    """Ticks relayed times subscribers, warm-up included."""
+    received: int
+    missed: int
+    """Expected and not received."""
+    dropped: int
+    """Of these, given up by the relay because the subscriber was too slow (`--slow-client`)."""
+    fewest: int
+    most: int
+    """What single subscribers received."""
+    short: tuple[tuple[int, int], ...] = ()
+    """Up to ten subscribers that missed some, by number, and how many: most first."""
+    short_count: int = 0
+    """How many missed some."""
+
+
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """A fact that a reader of the figures should know; `latbench.findings` has the prose."""
 
@@ -284,6 +307,8 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     """What to change; `latbench.advice` has the prose."""
     floor: Floor | None = None
     """Measured just before the run; None without `--floor`."""
+    fanout: FanoutFigures | None = None
+    """None without subscribers."""
 
     @property
     def known_warmup_ns(self) -> int:

@@ -87,6 +87,12 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
     warmup_ns: int | None = None
     """How long the warm-up was, or is by now; None: as configured."""
     warmup_settled: bool = True
+    subscribers: int = 0
+    """That connected."""
+    subscribers_ended: int = 0
+    """Whose connections the relay ended."""
+    subscriber_drops: int = 0
+    """Ticks that slow subscribers lost at the relay."""
 
 
 def spool_path(output: Path) -> Path:

@@ -25,8 +25,9 @@ IN_HANDS_OF: Final[Mapping[str, tuple[str, str]]] = {
     "relay": ("sent_ns", "consumed_ns"),
     "broker": ("relay_out_ns", "consumed_ns"),
     "consumer": ("relay_out_ns", "consumed_ns"),
-    # it handles no tick: what stalls it is the machine, at any time of a tick's life
+    # they are not on a tick's way: what stalls them is the machine, at any time of a tick's life
     "supervisor": ("due_ns", "consumed_ns"),
+    "subscriber": ("due_ns", "consumed_ns"),
 }
 """When a tick is with a process or waits for it, by the stamps around that time. The relay has a
 tick from its sending on, since it waits in the relay's socket, and until the broker has it, of

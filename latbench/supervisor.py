@@ -148,7 +148,7 @@ class _Session:
         self.failure = ""
         self.log_tail: tuple[str, ...] = ()
         self.said: list[str] = []
-        self._rings = Rings(assignment.peak_rate_hz)
+        self._rings = Rings(assignment.peak_rate_hz, self.config.subscribers)
         self._meter = HiccupMeter(self._rings.writer_of_supervisor())
         self._sampler = Sampler(spool)
         self.warmup = Warmup(self.config)

@@ -80,8 +80,10 @@ HOPS: Final = (
     Hop("ack", "relay_out", "acked", HopKind.SIDE, "producer → broker's ack"),
     Hop("service", "sent", "consumed", HopKind.UNCORRECTED, "sent → consumed"),
 )
+FANOUT: Final = Hop("fanout", "relay_in", "received", HopKind.SIDE, "relay → each subscriber")
+"""One for each subscriber of each tick: so it is no column of the result file."""
 PARTS: Final = tuple(hop for hop in HOPS if hop.kind is HopKind.PART)
-HOP_BY_NAME: Final[Mapping[str, Hop]] = {hop.name: hop for hop in HOPS}
+HOP_BY_NAME: Final[Mapping[str, Hop]] = {hop.name: hop for hop in (*HOPS, FANOUT)}
 
 
 Int64 = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]

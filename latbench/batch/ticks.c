@@ -54,6 +54,14 @@ typedef struct {
     u32 chars;
 } text;
 
+/* what one read of a subscriber's socket brought, and when */
+typedef struct {
+    u32 begin;
+    u32 end;
+    i64 client;
+    i64 received_ns;
+} segment;
+
 static u8 frames[FRAMES_BYTES] __attribute__((aligned(16)));
 static u8 texts[TEXTS_BYTES] __attribute__((aligned(16)));
 static text table[MOST];
@@ -67,6 +75,7 @@ static i32 partitions[MOST];
 static i64 offsets[MOST];
 static u8 seen[SEEN];
 static i64 last[PARTITIONS];
+static segment segments[MOST];
 
 /* how this run's messages end: characters, 0xff where one is fixed, and where the numbers stand */
 static u8 end_text[END_BYTES] __attribute__((aligned(16)));
@@ -105,6 +114,7 @@ EXPORT("address") void *address(u32 which)
     case 17: return suffix_slots;
     case 18: return &consumed_bytes;
     case 19: return counts;
+    case 20: return segments;
     default: return 0;
     }
 }
@@ -410,4 +420,45 @@ EXPORT("record") u32 record(u32 first, u32 count, i64 consumed_ns)
     }
     counts[0] = (u32)(row - rows) / 8;
     return i - first;
+}
+
+/* Take ticks of this run out of what subscribers have read: whole, final text frames, not masked, in
+ * `segments` of `frames`, each from its `begin` on, which is moved behind what was taken. Rows of
+ * seq, client, due, relay_in, received; `MOST` at most, so that it is to be called until none come.
+ * `consumed_bytes`: how many segments are left with something in them. */
+EXPORT("receive") u32 receive(u32 count)
+{
+    i64 *row = rows;
+    u32 left = 0;
+    for (u32 i = 0; i < count && i < MOST; i++) {
+        segment *part = segments + i;
+        u32 at = part->begin, end = part->end;
+        if (end > FRAMES_BYTES || at > end)
+            continue;
+        while (end - at >= 4 && row < rows + MOST * 5) {
+            const u8 *frame = frames + at;
+            u32 chars = frame[1], header = 2;
+            i64 numbers[STAMPS];
+            if (frame[0] != 0x81 || chars > 126)
+                break;
+            if (chars == 126) {
+                chars = (u32)frame[2] << 8 | frame[3];
+                header = 4;
+            }
+            if (end - at < header + chars || chars < end_chars
+                || !read_end(frame + header + chars - end_chars, STAMPS, numbers))
+                break;
+            row[0] = numbers[0];
+            row[1] = part->client;
+            row[2] = numbers[1];
+            row[3] = numbers[3];
+            row[4] = part->received_ns;
+            row += 5;
+            at += header + chars;
+        }
+        part->begin = at;
+        left += at < end;
+    }
+    consumed_bytes = left;
+    return (u32)(row - rows) / 5;
 }

@@ -1,4 +1,4 @@
-"""What relay and consumer do with many ticks at once, by `ticks.c`.
+"""What relay, consumer and subscribers do with many ticks at once, by `ticks.c`.
 
 The compiled twin of `tick` (one message at a time) and of `tickmatrix` (NumPy): 0.1 µs a message.
 Each function stops at the first message that it does not know and returns how many it has done;
@@ -35,6 +35,8 @@ SEEN: Final = 1 << 22
 """A tick that comes again is known as a duplicate for the next four million ticks: one byte for
 each of them, holding which of 255 rounds of the array it was last seen in."""
 PARTITIONS: Final = 1 << 14
+SEGMENT: Final = struct.Struct("=IIqq")
+"""Begin and end in `SubscriberBatch.frames`, the subscriber's number, when it was read."""
 _SUFFIX_SLOTS: Final = ("relay_in_ns", "relay_out_ns", "latency_t1", "latency_t2")
 _STAMPS: Final = 5
 _ROW_BYTES: Final = 8 * 8
@@ -64,6 +66,7 @@ class _Region(enum.IntEnum):
     SUFFIX_SLOTS = 17
     CONSUMED_BYTES = 18
     COUNTS = 19
+    SEGMENTS = 20
 
 
 @functools.cache
@@ -205,3 +208,22 @@ class ConsumerBatch(_Batch):
         """Of the last `record`: rows, duplicates, and rows that came out of order."""
         rows, duplicates, reordered = self._counts
         return rows, duplicates, reordered
+
+
+class SubscriberBatch(_Batch):
+    """What subscribers have read to rows."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(relayed_end(run_id), relayed_suffix(0, 0, 0), 0)
+        self.frames = self._part(_Region.FRAMES, FRAMES_BYTES)
+        """Where what their sockets bring is put, one read behind the other."""
+        self.segments = self._part(_Region.SEGMENTS, MOST * SEGMENT.size)
+        """A `SEGMENT` for each read, `MOST` at most."""
+        self._left = self._part(_Region.CONSUMED_BYTES, 4).cast("I")
+        self.receive = self._instance.function("receive", 1)
+        """(count): `rows` of five for ticks in so many segments; again until there are none."""
+
+    @property
+    def left(self) -> int:
+        """In so many segments something is left: its begin has been moved there."""
+        return self._left[0]

@@ -113,6 +113,32 @@ Profile = Annotated[
     ),
 ]
 
+Subscribers = Annotated[
+    str,
+    typer.Option(
+        envvar="SUBSCRIBERS",
+        metavar="N",
+        help="WebSocket clients that take every tick from the relay: the hop fanout.",
+        rich_help_panel=PIPELINE,
+    ),
+]
+SlowClient = Annotated[
+    str,
+    typer.Option(
+        metavar="|".join(configuration.SLOW_CLIENT),
+        help="What the relay does to a subscriber that is further behind than its queue.",
+        rich_help_panel=PIPELINE,
+    ),
+]
+SubscriberQueue = Annotated[
+    str,
+    typer.Option(
+        metavar="N",
+        help="Ticks that a subscriber may be behind, besides what its socket holds.",
+        rich_help_panel=PIPELINE,
+    ),
+]
+
 # --- Kafka
 
 KafkaClient = Annotated[
@@ -266,3 +292,20 @@ def parse_partitions(text: str | None) -> int | None:
     if text is None:
         return None
     return configuration.parse_whole(text, "--partitions", 1, configuration.MAX_PARTITIONS)
+
+
+def parse_subscribers(text: str, least: int = 0) -> int:
+    """How many subscribers."""
+    return configuration.parse_whole(text, "--subscribers", least, configuration.MAX_SUBSCRIBERS)
+
+
+def parse_slow_client(text: str) -> str:
+    """What becomes of a subscriber that is too slow."""
+    return configuration.parse_choice(text, "--slow-client", configuration.SLOW_CLIENT)
+
+
+def parse_subscriber_queue(text: str) -> int:
+    """How many ticks behind that is."""
+    return configuration.parse_whole(
+        text, "--subscriber-queue", 1, configuration.MAX_SUBSCRIBER_QUEUE
+    )

@@ -109,6 +109,9 @@ def run(
             rich_help_panel=options.PIPELINE,
         ),
     ] = "0",
+    subscribers: options.Subscribers = "0",
+    slow_client: options.SlowClient = "drop-oldest",
+    subscriber_queue: options.SubscriberQueue = "1024",
     pin: options.Pin = "",
     profile: options.Profile = None,
     coalesce: options.Coalesce = "0",
@@ -255,6 +258,9 @@ def run(
         realtime=realtime,
         compiled=compiled and wasm.is_available(),
         floor=floor,
+        subscribers=options.parse_subscribers(subscribers),
+        slow_client=options.parse_slow_client(slow_client),
+        subscriber_queue=options.parse_subscriber_queue(subscriber_queue),
         allow=parse_allowed(allow or []),
     )
     _check_together(context, run_config)

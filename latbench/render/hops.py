@@ -17,7 +17,7 @@ from typing import Final
 from latbench.floor import floor_ns_by_hop, times_floor
 from latbench.render.ink import Drawn, Ink, Line, left, paragraph, right, width_of
 from latbench.result import Floor, HopSummary
-from latbench.tick import HOPS, Hop, HopKind
+from latbench.tick import FANOUT, HOPS, Hop, HopKind
 from latbench.units import format_count, format_latency, format_multiple, format_rate
 
 NOT_AVAILABLE: Final = "n/a"
@@ -90,7 +90,7 @@ def tag_of(hop: Hop, *, embedded: bool) -> str:
         case HopKind.TOTAL:
             return "total"
         case HopKind.SIDE:
-            return "mock" if embedded else "side"
+            return "mock" if embedded and hop.name in _ON_BROKER else "side"
         case HopKind.UNCORRECTED:
             return "uncorrected"
         case _:
@@ -154,6 +154,7 @@ class HopTable(Drawn):
         notes: bool = True,
     ) -> None:
         self._summaries: Mapping[str, HopSummary] = {summary.hop: summary for summary in hops}
+        self._hops = _shown_hops(self._summaries)
         self._hiccups = hiccups
         self._embedded = embedded
         self._floor = floor
@@ -177,11 +178,16 @@ class HopTable(Drawn):
         rows = self._in_rows(width, ink)
         return columns if rows is None or len(columns) < len(rows) else rows
 
+    def _side_words(self) -> str:
+        if FANOUT.name not in self._summaries:
+            return "ack is a side branch."
+        return "ack and fanout are side branches, fanout with each tick once for each subscriber."
+
     def note_texts(self) -> list[str]:
         """What a first reader has to know of the figures."""
         texts = [
-            "For every tick the four parts add up to end_to_end; percentiles don't add. ack is a "
-            "side branch."
+            "For every tick the four parts add up to end_to_end; percentiles don't add. "
+            f"{self._side_words()}"
         ]
         if self._hiccups is not None:
             texts[0] += " hiccup: how late all timers woke."
@@ -214,7 +220,7 @@ class HopTable(Drawn):
 
     def _in_rows(self, width: int, ink: Ink) -> list[Line] | None:
         platform = self._of_platform()
-        rows = [*(self._of(hop, ink) for hop in HOPS), *([platform] if platform else [])]
+        rows = [*(self._of(hop, ink) for hop in self._hops), *([platform] if platform else [])]
         cells = [[row.cell(statistic, ink) for statistic in self._statistics] for row in rows]
         widths = [
             max(len(statistic.name), *(width_of(row[column]) for row in cells))
@@ -259,7 +265,7 @@ class HopTable(Drawn):
         return lines
 
     def _in_columns(self, width: int, ink: Ink) -> list[Line]:
-        rows = [self._of(hop, ink) for hop in HOPS]
+        rows = [self._of(hop, ink) for hop in self._hops]
         below = self._platform_line(width, ink)
         for gap in (2, 1):
             lines = self._columns(rows, gap, ink)
@@ -303,6 +309,13 @@ class HopTable(Drawn):
                 line.extend([(lead + " " * (cell_width - width_of(cell)), "dim"), *cell])
             previous = row
         return lines
+
+
+def _shown_hops(summaries: Mapping[str, HopSummary]) -> tuple[Hop, ...]:
+    """Those of ticks, and that of subscribers where there are some."""
+    if FANOUT.name not in summaries:
+        return HOPS
+    return (*HOPS[:-1], FANOUT, HOPS[-1])
 
 
 def _floor_words(floor: Floor) -> str:

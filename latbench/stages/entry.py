@@ -121,6 +121,7 @@ _MODULES: Final = {
     "generator": "generator",
     "relay": "relay",
     "consumer": "consumer",
+    "subscriber": "subscriber",
     "broker": "mock_broker",
     "proxy": "proxy",
     "echo": "echo",
@@ -134,7 +135,8 @@ def _import_stage(stage: str) -> StageFunction:
 
     The WebSocket library is the default one: which is wanted, its plan tells only later.
     """
-    if stage in {"generator", "relay"}:  # 30 ms: now, for who needs them will be waited for
+    # 30 ms: now, for who needs them will be waited for
+    if stage in {"generator", "relay"}:
         importlib.import_module("latbench.stages.websocket_picows")
     run: StageFunction = importlib.import_module(f"latbench.stages.{_MODULES[stage]}").run
     return run

@@ -54,7 +54,7 @@ def run(plan: StagePlan, supervisor: Supervisor, rings: dict[str, RingWriter]) -
 
 
 async def _generate(plan: GeneratorPlan, supervisor: Supervisor, ring: RingWriter) -> None:
-    link = await connect(plan.ws_engine, plan.url)
+    link = await connect(plan.ws_engine, plan.url, plan.connection)
     supervisor.send(Ready(own_cost_ns=own_cost.of_generator(plan.run_id)))
     start = await asyncio.to_thread(supervisor.wait_start)
     if start is not None:

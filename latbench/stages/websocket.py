@@ -9,14 +9,10 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Protocol
 
 from latbench.batch.ticks import RelayBatch
-from latbench.plan import ServerSettings
-
-MAX_REPLAYED_BYTES: Final = 16 * 1024 * 1024
-"""The largest message of a replay; order book snapshots of a busy exchange reach a few megabytes.
-"""
+from latbench.plan import Connection, ServerSettings
 
 
 class Taker(Protocol):
@@ -90,15 +86,16 @@ class Server(Protocol):
         """Close all connections and stop listening."""
 
 
-async def connect(engine: str, url: str) -> Link:
+async def connect(engine: str, url: str, connection: Connection | None = None) -> Link:
     """Open the generator's connection with the named library."""
+    connection = connection or Connection()
     if engine == "picows":
         from latbench.stages import websocket_picows  # noqa: PLC0415
 
-        return await websocket_picows.connect(url)
+        return await websocket_picows.connect(url, connection)
     from latbench.stages import websocket_websockets  # noqa: PLC0415
 
-    return await websocket_websockets.connect(url)
+    return await websocket_websockets.connect(url, connection)
 
 
 async def serve(

@@ -12,7 +12,9 @@ from typing import cast
 from picows import (
     WSAutoPingStrategy,
     WSCloseCode,
+    WSError,
     WSFrame,
+    WSInvalidStatusError,
     WSListener,
     WSMsgType,
     WSProtocolError,
@@ -25,11 +27,13 @@ from picows.picows import (  # type: ignore[attr-defined]  # not in its stub
 
 from latbench.batch.ticks import RelayBatch
 from latbench.clock import monotonic_ns
-from latbench.plan import ServerSettings
+from latbench.errors import LatbenchError
+from latbench.plan import MAX_REPLAYED_BYTES, Connection, ServerSettings
 from latbench.stages.bulk_frames import BulkReader
+from latbench.stages.connecting import headers, refused, ssl_context
 from latbench.stages.first_message import NO_SENDING, FirstMessage
 from latbench.stages.visits import Visit
-from latbench.stages.websocket import MAX_REPLAYED_BYTES, Taker
+from latbench.stages.websocket import Taker
 from latbench.stages.websocket_server import CLOSE_TIMEOUT_S, POLICY_VIOLATION, WebsocketServer
 
 _DRAIN_POLL_S = 0.001
@@ -43,6 +47,8 @@ _DATA = (WSMsgType.TEXT, WSMsgType.BINARY)
 _CONTINUATION, _CLOSE, _PING = WSMsgType.CONTINUATION, WSMsgType.CLOSE, WSMsgType.PING
 _READ_BUFFER_BYTES = 1 << 17
 """Some hundred ticks: what a relay that is behind finds in its socket makes one batch."""
+_CONTROL_BYTES = 1 << 11
+"""Of one that only receives: it sends pongs. A thousand with room for ticks were 130 MB."""
 
 
 class _ClientListener(WSListener):
@@ -90,13 +96,27 @@ class PicowsLink:
             await asyncio.wait_for(self._transport.wait_disconnected(), _CLOSE_TIMEOUT_S)
 
 
-async def connect(url: str) -> PicowsLink:
-    """Connect to `url`."""
-    transport, listener = await ws_connect(_ClientListener, url, max_frame_size=MAX_REPLAYED_BYTES)
-    if not isinstance(listener, _ClientListener):
-        raise ConnectionResetError(
-            errno.ECONNRESET, "it closed the connection within the handshake"
+async def connect(url: str, connection: Connection) -> PicowsLink:
+    """Connect to `url`; raises `OSError`, or `LatbenchError` where the server says no."""
+    try:
+        transport, listener = await ws_connect(
+            _ClientListener,
+            url,
+            max_frame_size=MAX_REPLAYED_BYTES,
+            extra_headers=headers(connection),
+            ssl_context=ssl_context(connection) if url.startswith("wss:") else None,
+            max_redirects=0,  # a token is for this address
         )
+    except WSInvalidStatusError as error:
+        status = error.response.status if error.response else 0
+        raise refused(url, status, error.raw_body) from None
+    except WSError as error:
+        told = " ".join(str(error).split())
+        raise LatbenchError(
+            f"{url} is no WebSocket server: {told}", "latbench relay is one"
+        ) from None
+    if not isinstance(listener, _ClientListener):
+        raise ConnectionResetError(errno.ECONNRESET, "it closed the connection in the handshake")
     return PicowsLink(transport, listener)
 
 
@@ -162,11 +182,6 @@ class _ServerListener(WSListener):
         assert self._transport is not None
         return self._transport.underlying_transport
 
-    def write(self, frames: bytes) -> None:  # hot path
-        """See `Member`; picows adds nothing to its own frames either."""
-        if not self.over:
-            self.transport.write(frames)
-
     def ping(self) -> None:
         """See `Member`."""
         if self._transport is not None and not self.over:
@@ -175,6 +190,7 @@ class _ServerListener(WSListener):
     def close(self, code: int, reason: str) -> None:
         """See `Member`."""
         self.over = True
+        self._server.fanout.leave(self)
         transport = self._transport
         if transport is not None and not transport.is_disconnected:
             transport.send_close(WSCloseCode(code), reason)
@@ -221,6 +237,7 @@ class _ServerListener(WSListener):
         elif kind == _CLOSE:
             self._hand_over()
             self.over = True
+            self._server.fanout.leave(self)
             transport.send_close(frame.get_close_code())
             transport.disconnect()
         if frame.last_in_buffer:
@@ -284,6 +301,7 @@ class _ServerListener(WSListener):
 
     def pause_writing(self) -> None:
         self.clogged = True
+        self._server.fanout.pause(self)
         if self._transport is not None:
             self._transport.underlying_transport.pause_reading()
 
@@ -326,7 +344,7 @@ async def serve(
             enable_auto_pong=False,
             max_frame_size=settings.max_message_bytes,
             extra_headers=None,
-            read_buffer_init_size=_READ_BUFFER_BYTES,
+            read_buffer_init_size=_READ_BUFFER_BYTES if visit.sends else _CONTROL_BYTES,
         )
         transport.pause_reading()  # uvloop reads into the protocol's buffer only if told anew
         transport.set_protocol(protocol)

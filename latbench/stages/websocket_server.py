@@ -21,6 +21,7 @@ from latbench.ring import COUNTERS
 from latbench.stages.fanout import Fanout
 from latbench.stages.front_door import Admit, FrontDoor
 from latbench.stages.liveness import Liveness
+from latbench.stages.loop_pace import LoopPace
 from latbench.stages.message_rate import LimitedTaker
 from latbench.stages.visits import Reception, Visit
 from latbench.stages.websocket import Taker
@@ -55,9 +56,6 @@ class Member(Protocol):
     def clogged(self) -> bool:
         """Whether its socket has not taken all that was written."""
 
-    def write(self, frames: bytes) -> None:
-        """Hand whole frames to its socket."""
-
     def ping(self) -> None:
         """Ask whether it is there."""
 
@@ -89,9 +87,9 @@ class WebsocketServer:
         self.counters = memoryview(bytearray(8 * COUNTERS)).cast("q")
         if counters is not None:
             self.counters = counters
-        loop = asyncio.get_running_loop()
+        self._pace = LoopPace()
         self.fanout = Fanout(
-            settings.subscriber_queue, settings.slow_client, loop.call_soon, self.counters
+            settings.subscriber_queue, settings.slow_client, self._pace, self.counters
         )
         self._taker = taker
         self._waiting: set[asyncio.Transport] = set()
@@ -214,6 +212,7 @@ class WebsocketServer:
             await asyncio.sleep(_DRAIN_POLL_S)
         for member in list(self.members):
             member.transport.abort()
+        self._pace.close()
 
     async def _drain(self) -> None:
         ends = asyncio.get_running_loop().time() + _DRAIN_TIMEOUT_S

@@ -12,15 +12,16 @@ from websockets.asyncio.client import connect as websockets_connect
 from websockets.asyncio.connection import broadcast
 from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as websockets_serve
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.protocol import State
 
 from latbench.batch.ticks import RelayBatch
 from latbench.clock import monotonic_ns
-from latbench.plan import ServerSettings
+from latbench.plan import MAX_REPLAYED_BYTES, Connection, ServerSettings
+from latbench.stages.connecting import headers, refused, ssl_context
 from latbench.stages.first_message import NO_SENDING
 from latbench.stages.visits import DEFLATE, Visit
-from latbench.stages.websocket import MAX_REPLAYED_BYTES, Taker
+from latbench.stages.websocket import Taker
 from latbench.stages.websocket_server import CLOSE_TIMEOUT_S, POLICY_VIOLATION, WebsocketServer
 
 _DRAIN_POLL_S = 0.001
@@ -57,17 +58,23 @@ class WebsocketsLink:
         await self._connection.close()
 
 
-async def connect(url: str) -> WebsocketsLink:
+async def connect(url: str, connection: Connection) -> WebsocketsLink:
     """Connect to `url`."""
-    connection = await websockets_connect(
-        url,
-        compression=None,
-        max_queue=None,
-        max_size=MAX_REPLAYED_BYTES,
-        ping_interval=None,
-        proxy=None,
-    )
-    return WebsocketsLink(connection)
+    try:
+        made = await websockets_connect(
+            url,
+            compression=None,
+            max_queue=None,
+            max_size=MAX_REPLAYED_BYTES,
+            ping_interval=None,
+            proxy=None,
+            additional_headers=headers(connection),
+            ssl=ssl_context(connection) if url.startswith("wss:") else None,
+        )
+    except InvalidStatus as error:
+        response = error.response
+        raise refused(url, response.status_code, bytes(response.body)) from None
+    return WebsocketsLink(made)
 
 
 class _RelayConnection(ServerConnection):
@@ -99,6 +106,7 @@ class _RelayConnection(ServerConnection):
 
     def pause_writing(self) -> None:
         super().pause_writing()
+        self.server_side.fanout.pause(self.member)
         self.transport.pause_reading()
 
     def resume_writing(self) -> None:
@@ -126,11 +134,6 @@ class _Member:
         """See `Member`."""
         return self._connection.paused
 
-    def write(self, frames: bytes) -> None:  # hot path
-        """See `Member`; between two messages of its own the library does not mind."""
-        if self._connection.state is State.OPEN:
-            self.transport.write(frames)
-
     def ping(self) -> None:
         """See `Member`."""
         if self._connection.state is State.OPEN:
@@ -139,6 +142,7 @@ class _Member:
 
     def close(self, code: int, reason: str) -> None:
         """See `Member`."""
+        self._connection.server_side.fanout.leave(self)
         if self._connection.state is State.OPEN:
             self._connection.protocol.send_close(code, reason)
             self._connection.send_data()
