@@ -64,6 +64,10 @@ class SeriesKey(msgspec.Struct, frozen=True, kw_only=True):
     hiccups: bool
     """Meters keep CPUs awake, which lowers the p99."""
     pin: tuple[int, ...]
+    subscribers: int
+    subscriber_queue: int
+    slow_client: str
+    """Both 0 and "" where there are no subscribers."""
     cpu_model: str
     cpus: int
     hostname: str
@@ -110,6 +114,9 @@ def series_key(result: RunResult, *, any_host: bool = False) -> SeriesKey:
         realtime=config.realtime,
         hiccups=config.hiccups,
         pin=config.pin,
+        subscribers=config.subscribers,
+        subscriber_queue=config.subscriber_queue if config.subscribers else 0,
+        slow_client=config.slow_client if config.subscribers else "",
         cpu_model=environment.cpu_model,
         cpus=environment.cpus,
         hostname="" if any_host else environment.hostname,

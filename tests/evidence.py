@@ -17,6 +17,7 @@ from tests.results import (
     make_config,
     make_counts,
     make_environment,
+    make_fanout,
     make_hiccups,
     make_hop,
     make_hops,
@@ -69,6 +70,14 @@ CAUSES: Final[dict[Code, tuple[dict[str, Any], Values]]] = {
     # what is changed of a quiet run, and the values that are then told
     Code.NOTHING_MEASURED: ({"counts": make_counts(measured=0)}, {}),
     Code.TICKS_LOST: ({"counts": make_counts(lost=1000, sent=9000)}, {"lost": 1000, "sent": 9000}),
+    Code.SUBSCRIBERS_MISSED: (
+        {"fanout": make_fanout(missed=1200, short=((7, 1000), (3, 200)), short_count=2)},
+        {"missed": 1200, "expected": 151_000_000, "short": 2, "subscribers": 100},
+    ),
+    Code.SUBSCRIBERS_ENDED: (
+        {"fanout": make_fanout(ended=3)},
+        {"ended": 3, "subscribers": 100},
+    ),
     Code.RING_OVERRUN: ({"counts": make_counts(ring_overruns=2000)}, {"rows": 2000}),
     Code.NEGATIVE_LATENCY: (
         {"hops": hops_with("kafka", negative=3000)},

@@ -20,6 +20,7 @@ from latbench.result import (
     ClientFigures,
     Counts,
     Environment,
+    FanoutFigures,
     Finding,
     Floor,
     HopSummary,
@@ -158,6 +159,22 @@ def make_client(**changes: Any) -> ClientFigures:
         fetch_mean_ns=398_200.0,
     )
     return msgspec.structs.replace(client, **changes)
+
+
+def make_fanout(**changes: Any) -> FanoutFigures:
+    """Of 100 subscribers that got everything; give `missed`, and `received` follows."""
+    expected = changes.get("expected", 151_000_000)
+    figures = FanoutFigures(
+        subscribers=100,
+        ended=0,
+        expected=expected,
+        received=expected - changes.get("missed", 0),
+        missed=0,
+        dropped=0,
+        fewest=1_510_000,
+        most=1_510_000,
+    )
+    return msgspec.structs.replace(figures, **changes)
 
 
 def make_counts(**changes: Any) -> Counts:

@@ -19,11 +19,13 @@ from latbench.recording import (
     HICCUPS,
     RELAY,
     RINGS_OF_STAGE,
+    SUBSCRIBER,
     TICK_RINGS,
     AckCounter,
     ConsumerCounter,
     GeneratorCounter,
     RelayCounter,
+    SubscriberCounter,
 )
 from latbench.result import RunStatus
 from latbench.ring import MIN_ROWS, RingWriter, Rows
@@ -175,7 +177,7 @@ def test_a_row_that_found_its_ring_full_counts_as_a_tick_all_the_same(rig: Rig) 
     assert rig.collector.sent == rig.collector.consumed == MIN_ROWS + 3
     assert rig.collector.all_arrived
     # of ticks: a wake-up or a document of statistics that is missing makes no tick's figures wrong
-    assert rig.collector.tally().ring_overruns == 3 * len(TICK_RINGS)
+    assert rig.collector.tally().ring_overruns == 3 * len((*TICK_RINGS, SUBSCRIBER))
 
 
 def test_any_tick_recorded_anywhere_is_progress_and_nothing_else_is(rig: Rig) -> None:
@@ -183,7 +185,7 @@ def test_any_tick_recorded_anywhere_is_progress_and_nothing_else_is(rig: Rig) ->
         before = rig.collector.progress
         rig.push_some(ring, 1)
         # meters go on while nothing arrives: a drain would wait for ever
-        assert rig.collector.progress == before + (ring in TICK_RINGS)
+        assert rig.collector.progress == before + (ring in {*TICK_RINGS, SUBSCRIBER})
 
 
 def test_the_stages_counters_are_told_apart(rig: Rig) -> None:
@@ -195,6 +197,8 @@ def test_the_stages_counters_are_told_apart(rig: Rig) -> None:
     counters[ACKS][AckCounter.DELIVERY_ERRORS] = 100
     for number, counter in enumerate((*ConsumerCounter,), start=31):
         counters[CONSUMER][counter] = number
+    for number, counter in enumerate((*SubscriberCounter,), start=51):
+        counters[SUBSCRIBER][counter] = number
     assert rig.collector.tally() == Tally(
         duplicates=31,
         reordered=32,
@@ -207,6 +211,9 @@ def test_the_stages_counters_are_told_apart(rig: Rig) -> None:
         generator_backpressure_ns=2,
         ring_overruns=0,
         consumer_errors=34,
+        subscribers=51,
+        subscribers_ended=52,
+        subscriber_drops=16,
     )
 
 
@@ -276,8 +283,8 @@ def test_wake_ups_of_all_meters_are_told_together_once_measuring_has_begun(rig: 
     collector.measure_from(START_NS + NS_PER_S)
     collector.drain(START_NS + 3 * NS_PER_S, last=True)
     hiccups = collector.hiccups()
-    assert (hiccups.count, hiccups.min_ns, hiccups.max_ns) == (5, 1, 5)
-    assert hiccups.rate_hz == 2.5
+    assert (hiccups.count, hiccups.min_ns, hiccups.max_ns) == (6, 1, 6)
+    assert hiccups.rate_hz == 3
 
 
 def test_a_tick_whose_sending_is_recorded_last_is_not_drained_without_it(rig: Rig) -> None:

@@ -13,6 +13,8 @@ from tests.results import make_result
 
 PROSE = {
     Code.TICKS_LOST: "1,000 of 9,000 ticks never",
+    Code.SUBSCRIBERS_MISSED: "1,200 of 151,000,000 ticks never reached their subscriber",
+    Code.SUBSCRIBERS_ENDED: "sent 3 of 100 subscribers away",
     Code.RING_OVERRUN: "2,000 rows",
     Code.NEGATIVE_LATENCY: "3,000 latencies of kafka are below zero",
     Code.WARMUP_UNSETTLED: "had not settled after a warm-up of 2 min 1 s",

@@ -23,7 +23,14 @@ from tests.evidence import (
     make_evidence,
     with_percentiles,
 )
-from tests.results import make_broker, make_config, make_counts, make_environment, make_hops
+from tests.results import (
+    make_broker,
+    make_config,
+    make_counts,
+    make_environment,
+    make_fanout,
+    make_hops,
+)
 
 
 def judged(**changes: Any) -> dict[str, Values]:
@@ -61,6 +68,7 @@ def test_all_that_is_wrong_is_found_the_gravest_first() -> None:
             achieved_hz=5100.0,
             status=RunStatus.INTERRUPTED,
             consumer_errors=1,
+            fanout=make_fanout(missed=1, ended=1),
             meters={"relay": with_percentiles("hiccup", p99=8_000_000)},
             machine=MachineFigures(busy=0.5, steal=0.4, iowait=0.0),
             drift=Drift(first_ns=1e6, last_ns=2e6),

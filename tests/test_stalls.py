@@ -167,6 +167,7 @@ def test_who_holds_a_tick_when() -> None:
         "broker": {400},
         "consumer": {400},
         "supervisor": {100, 200, 300, 400},
+        "subscriber": {100, 200, 300, 400},
     }
 
 

@@ -26,12 +26,14 @@ MATTERS: dict[str, Any] = {
     "producer": {"batch.size": "100000"}, "consumer": {"fetch.min.bytes": "1"},
     "source": "ticks.parquet", "arrivals": "poisson", "pin": (0, 1), "name": "nightly",
     "hiccups": False, "coalesce_ns": 500_000, "spin": True, "compiled": False, "realtime": True,
+    "subscribers": 100,
 }  # fmt: skip
 """Options that change a latency on purpose, and another value of each."""
 DIFFERS: dict[str, Any] = {
     "duration_ns": 10**9, "warmup_ns": 0, "warmup_auto": True, "topic": "other", "ws_port": 8765,
     "seed": 2, "loop": True, "drain_timeout_ns": 1, "allow": ("ticks-lost",), "floor": True,
     "delays_injected": True,  # not used at all
+    "subscriber_queue": 7, "slow_client": "disconnect",  # without subscribers, see below
 }  # fmt: skip
 """Options that may differ between two measurements of the same thing."""
 TOLD_BY_THE_BROKER = {"broker", "partitions"}
@@ -52,6 +54,13 @@ def test_what_changes_a_latency_on_purpose_is_another_scenario(option: str) -> N
     other = key(config=make_config(**{option: MATTERS[option]}))
     assert other != key()
     assert other.scenario_id != key().scenario_id
+
+
+@pytest.mark.parametrize("option", ["subscriber_queue", "slow_client"])
+def test_how_subscribers_are_treated_matters_where_there_are_some(option: str) -> None:
+    with_some = make_config(subscribers=100)
+    other = make_config(subscribers=100, **{option: DIFFERS[option]})
+    assert key(config=other) != key(config=with_some)
 
 
 @pytest.mark.parametrize("option", DIFFERS)

@@ -14,11 +14,11 @@ CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 TIMEOUT_S: Final = 10.0
 
 
-def handshake() -> bytes:
+def handshake(path: str = "/") -> bytes:
     """A client's opening request."""
     key = base64.b64encode(os.urandom(16)).decode()
     return (
-        "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
     ).encode()
 
@@ -59,10 +59,10 @@ class RawClient:
         self._sock.setblocking(False)
 
     @classmethod
-    def upgraded(cls, port: int) -> Self:
+    def upgraded(cls, port: int, path: str = "/") -> Self:
         """One that has shaken hands."""
         client = cls(port)
-        client.send(handshake())
+        client.send(handshake(path))
         answer = b""
         while b"\r\n\r\n" not in answer:
             client._wait(select.POLLIN)
@@ -127,6 +127,10 @@ class RawClient:
                 received = received[-len(wanted) :] + (data or b"")
             return True
         return False
+
+    def hold_little(self) -> None:
+        """Let the kernel keep no more than a few kilobytes that have not been read."""
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
 
     def shut_writing(self) -> None:
         """Half-close: nothing more comes from here, and it goes on listening."""

@@ -16,6 +16,7 @@ class LoopPace:
         self._loop = asyncio.get_running_loop()
         self._timer = AbsoluteTimer()
         self._callback: Callable[[], None] | None = None
+        self._closed = False
         self._loop.add_reader(self._timer.fileno(), self._on_timer)
         self.now_ns = monotonic_ns
 
@@ -26,7 +27,8 @@ class LoopPace:
     def at(self, due_ns: int, callback: Callable[[], None]) -> None:
         """See `Pace`."""
         self._callback = callback
-        self._timer.arm(due_ns)
+        if not self._closed:
+            self._timer.arm(due_ns)
 
     def _on_timer(self) -> None:
         self._timer.clear()
@@ -35,6 +37,8 @@ class LoopPace:
             callback()
 
     def close(self) -> None:
-        """Call nobody any more."""
-        self._loop.remove_reader(self._timer.fileno())
-        self._timer.close()
+        """Call nobody any more; once more is no error."""
+        if not self._closed:
+            self._closed = True
+            self._loop.remove_reader(self._timer.fileno())
+            self._timer.close()

@@ -36,6 +36,9 @@ CLOSE_TIMEOUT_S: Final = 0.5
 _DRAIN_TIMEOUT_S: Final = 1.0
 _DRAIN_POLL_S: Final = 0.005
 _WORST_SHOWN: Final = 10
+_SUBSCRIBER_SOCKET_BYTES: Final = 1 << 17
+"""What the kernel keeps for a subscriber that does not read (twice that, with its bookkeeping: some
+300 ticks). Left to itself it grows to 4 MB for each: a queue of seconds that nobody asked for."""
 
 
 class Member(Protocol):
@@ -150,6 +153,8 @@ class WebsocketServer:
         if visit.receives:
             # a socket that is full shows at once: what waits in this process is in the channel
             member.transport.set_write_buffer_limits(high=0)
+            sock = member.transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SUBSCRIBER_SOCKET_BYTES)
             self.fanout.join(member, visit.symbols, deflates=visit.deflates)
 
     def leave(self, member: Member) -> None:
