@@ -44,10 +44,10 @@ from latbench.kept_broker import keep_broker
 from latbench.likeness import differences, mismatches, unfit
 from latbench.probing import await_stage, check_stage
 from latbench.run_directory import run_directory
+from latbench.signals import Interrupted
 from latbench.signed_rank import least_pairs
 from latbench.stages.linux import end_with_parent
 from latbench.store import read_histograms, read_result
-from latbench.supervisor import Interrupted
 
 _LOG_LINES: Final = 3
 _KEEPS_FILE: Final = frozenset({ExitCode.OK, ExitCode.REGRESSION, ExitCode.INVALID})

@@ -66,6 +66,10 @@ class Rings:
         """What to hand to a stage's process."""
         return [self._descriptors[ring] for ring in RINGS_OF_STAGE[stage]]
 
+    def readers_of(self, stage: str) -> dict[str, RingReader]:
+        """The supervisor's ends of a stage's rings."""
+        return {ring: self.readers[ring] for ring in RINGS_OF_STAGE[stage]}
+
     def writer_of_supervisor(self) -> RingWriter:
         """The ring for the supervisor's own hiccup meter; before the descriptors are closed."""
         ring = HICCUPS["supervisor"]

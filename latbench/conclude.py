@@ -11,7 +11,7 @@ import numpy as np
 from latbench import __version__, client_statistics
 from latbench.advice import advise
 from latbench.analysis import SecondMedians, summarise
-from latbench.assembly import Assembly, TickTable
+from latbench.assembly import Assembly, Column, TickTable
 from latbench.clock import NS_PER_MS, NS_PER_S
 from latbench.errors import LatbenchError, reason
 from latbench.fanout_figures import FanoutReading
@@ -95,11 +95,16 @@ class _Conclusion:
         self.sampled = {name: self.rows[name][:] for name in SAMPLES}
         """Of a day 35 MB at the most, where ticks are a thousand times that."""
         self.fanout = FanoutReading(self.rows[SUBSCRIBER], self.from_ns, self.tally.subscribers)
+        self.missed = 0
+        """So many `seq` between the first and the last have no row."""
+        self._first_seq: int | None = None
+        self._ticks = 0
         self.hiccups = Histogram()
         self.has_meters = any(len(self.rows[ring]) for ring in HICCUPS.values())
 
     def add(self, table: TickTable) -> tuple[Mask, Mask | None]:
         """Take ticks; which of them belong to the warm-up, and which overlap a stall if known."""
+        self._seqs(table.columns["seq"])
         measured = table.columns["due_ns"] >= self.from_ns
         stalled = self.stalls.overlap(table.columns)
         stamps = self.figures.add(table, measured, stalled)
@@ -107,6 +112,13 @@ class _Conclusion:
         for name in ("sent_ns", "consumed_ns"):
             self.to_ns = max(self.to_ns, int(stamps[name].max(initial=0)))
         return ~measured, stalled if self.has_meters else None
+
+    def _seqs(self, seq: Column) -> None:
+        if seq.size:
+            first = int(seq[0]) if self._first_seq is None else self._first_seq
+            self._first_seq = first
+            self._ticks += seq.size
+            self.missed = int(seq[-1]) - first + 1 - self._ticks
 
     @property
     def histograms(self) -> dict[str, Histogram]:
@@ -169,6 +181,7 @@ class _Conclusion:
             broker=preface.broker,
             counts=counts,
             fanout=fanout,
+            missed=self.missed if config.is_consumer_alone else 0,
             hops=summaries,
             scheduled_hz=rate.scheduled_hz,
             achieved_hz=rate.achieved_hz,

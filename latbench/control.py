@@ -67,6 +67,12 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     exit_code: int
 
 
+class Found(msgspec.Struct, frozen=True, tag="found"):
+    """From a stage that was told no run: it takes part in this one."""
+
+    run_id: str
+
+
 class Measured(msgspec.Struct, frozen=True, tag="measured"):
     """From a probe: the samples of one floor, in the order they were taken."""
 
@@ -78,7 +84,7 @@ _SEND_TIMEOUT_S: Final = 10.0
 _MAX_DESCRIPTORS: Final = 32
 
 ToStage = Work | Start | Until | Stop
-FromStage = Ready | Done | Said | Measured | Failed
+FromStage = Ready | Done | Said | Found | Measured | Failed
 
 _encoder = msgspec.json.Encoder()
 _to_stage: msgspec.json.Decoder[ToStage] = msgspec.json.Decoder(ToStage)

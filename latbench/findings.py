@@ -30,6 +30,7 @@ class Code(enum.StrEnum):
 
     NOTHING_MEASURED = "nothing-measured"
     TICKS_LOST = "ticks-lost"
+    TICKS_MISSED = "ticks-missed"
     SUBSCRIBERS_MISSED = "subscribers-missed"
     RING_OVERRUN = "ring-overrun"
     NEGATIVE_LATENCY = "negative-latency"
@@ -63,6 +64,7 @@ class Code(enum.StrEnum):
 SEVERITY: Final[Mapping[Code, Severity]] = {
     Code.NOTHING_MEASURED: Severity.INVALID,
     Code.TICKS_LOST: Severity.INVALID,
+    Code.TICKS_MISSED: Severity.INVALID,
     Code.SUBSCRIBERS_MISSED: Severity.INVALID,
     Code.RING_OVERRUN: Severity.INVALID,
     Code.NEGATIVE_LATENCY: Severity.INVALID,
@@ -97,6 +99,10 @@ _PROSE: Final[Mapping[Code, str]] = {
     Code.NOTHING_MEASURED: "no tick was measured: the run ended in its warm-up",
     Code.TICKS_LOST: (
         "{lost} of {sent} ticks never reached the consumer, and no percentile has them"
+    ),
+    Code.TICKS_MISSED: (
+        "{missed} ticks between the first and the last that came never did, and no percentile has "
+        "them"
     ),
     Code.SUBSCRIBERS_MISSED: (
         "{missed} of {expected} ticks never reached their subscriber, and no percentile of fanout "

@@ -14,7 +14,7 @@ from latbench.kept_broker import keep_broker
 from latbench.probing import Tell, await_stage, check_stage, measure_floor, prepare_floor
 from latbench.processes import StageProcess
 from latbench.result import BrokerFacts, Environment, Floor
-from latbench.supervisor import Interrupted, Signals
+from latbench.signals import Interrupted, Signals
 
 
 class FloorResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -56,6 +56,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     achieved_hz: float
     status: RunStatus
     fanout: FanoutFigures | None = None
+    missed: int = 0
+    """Of a consumer alone: ticks between the first and the last that came, and never did."""
     consumer_errors: int = 0
     meters: dict[str, HopSummary] = {}
     """The hiccup meters' figures by process."""
@@ -68,7 +70,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 def judge(evidence: Evidence) -> tuple[Finding, ...]:
     """All that is to be said of a run, gravest first."""
     found = [
-        *_of_counts(evidence.counts, evidence.status, evidence.consumer_errors),
+        *_of_counts(evidence.counts, evidence.status, evidence.consumer_errors, evidence.missed),
         *_of_hops(evidence.hops),
         *_of_fanout(evidence.fanout),
         *_of_rate(evidence.config, evidence.scheduled_hz, evidence.achieved_hz),
@@ -91,7 +93,9 @@ def _finding(code: Code, **values: float | str) -> Finding:
     return Finding(code=code, values=dict(values))
 
 
-def _of_counts(counts: Counts, status: RunStatus, consumer_errors: int) -> Iterator[Finding]:
+def _of_counts(
+    counts: Counts, status: RunStatus, consumer_errors: int, missed: int
+) -> Iterator[Finding]:
     if not counts.measured:
         yield Finding(code=Code.NOTHING_MEASURED)
     cut_off = 0
@@ -102,6 +106,8 @@ def _of_counts(counts: Counts, status: RunStatus, consumer_errors: int) -> Itera
         yield _finding(Code.CUT_OFF, lost=cut_off)
     if counts.lost > cut_off:
         yield _finding(Code.TICKS_LOST, lost=counts.lost - cut_off, sent=counts.sent)
+    if missed:
+        yield _finding(Code.TICKS_MISSED, missed=missed)
     if counts.ring_overruns:
         yield _finding(Code.RING_OVERRUN, rows=counts.ring_overruns)
     for code, count in (

@@ -39,6 +39,8 @@ class ReplaySource(msgspec.Struct, frozen=True, tag="replay"):
 
 class _StagePlan(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     run_id: str
+    """"" where a stage is on its own: a relay takes the ticks of any run, a consumer and
+    subscribers those of the first that comes."""
     cpu: int | None = None
     """Pinned to this CPU; None: wherever the scheduler likes."""
     hiccups: bool = True

@@ -15,6 +15,7 @@ from latbench.control import (
     STAGE_FD_VARIABLE,
     Done,
     Failed,
+    Found,
     FromStage,
     Measured,
     Ready,
@@ -87,6 +88,8 @@ class StageProcess:
         self.failed: Failed | None = None
         self.said: list[str] = []
         self.measured: dict[str, list[int]] = {}
+        self.found = ""
+        """The run that a stage without one of its own takes part in."""
         self._stop_sent = False
         with log_path.open("wb") as log:
             spare = spare or Spare(stage)
@@ -131,6 +134,8 @@ class StageProcess:
                 self.done, self.state = message, "done"
             case Failed():
                 self.failed, self.state = message, "failed"
+            case Found():
+                self.found = message.run_id
             case Measured():
                 self.measured[message.probe] = message.values_ns
             case _:

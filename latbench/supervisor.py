@@ -9,9 +9,7 @@ import contextlib
 import gc
 import os
 import secrets
-import signal
 from collections.abc import Callable, Iterator
-from types import FrameType
 from typing import Final
 
 import msgspec
@@ -20,13 +18,13 @@ from latbench.assignment import Assignment
 from latbench.clock import NS_PER_MS, NS_PER_S, WallAnchor, monotonic_ns
 from latbench.collector import Collector, Rings
 from latbench.control import Start, Stop, Until
-from latbench.endings import ASKING_TO_END
 from latbench.errors import LatbenchError
 from latbench.launch import Detour, Launch, Straight
 from latbench.processes import Crew
 from latbench.recording import PROCESSES
 from latbench.result import Environment, RunResult, RunStatus, Snapshot, StageSnapshot
 from latbench.sampler import Sampler
+from latbench.signals import Interrupted, Signals
 from latbench.spool import Preface, SpoolReader, SpoolWriter, Tally, spool_path
 from latbench.stages.hiccup import HiccupMeter
 from latbench.warmup import Warmup
@@ -57,14 +55,6 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """The signal that ended it early; 0: none."""
     log_tail: tuple[str, ...] = ()
     """Of the stage that failed."""
-
-
-class Interrupted(Exception):  # noqa: N818 (an outcome, not an error)
-    """A signal came before the first tick: there is nothing to report."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(signum)
-        self.signum = signum
 
 
 def run(
@@ -99,29 +89,6 @@ def run(
         finally:
             session.end_stages()
         return session.conclude()
-
-
-class Signals:
-    """Turns signals that ask for an end into a flag; the previous handlers come back after."""
-
-    def __init__(self) -> None:
-        self.first = 0
-        self.count = 0
-
-    def __enter__(self) -> Signals:
-        self._before = {number: signal.getsignal(number) for number in ASKING_TO_END}
-        for number in ASKING_TO_END:
-            signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        del frame
-        self.first = self.first or number
-        self.count += 1
 
 
 class _Session:

@@ -22,8 +22,9 @@ from latbench.queueing import fit
 from latbench.result import BrokerFacts, Environment, RunStatus, Snapshot
 from latbench.run_directory import run_directory
 from latbench.saturation import find_saturation
+from latbench.signals import Interrupted
 from latbench.spool import spool_path
-from latbench.supervisor import Interrupted, Observer, Outcome
+from latbench.supervisor import Observer, Outcome
 from latbench.supervisor import run as supervise
 from latbench.sweep_points import Backlog, Overloaded, make_point, overloaded_point, verdict_of
 from latbench.sweep_result import SweepPlan, SweepPoint, SweepResult, SweepStatus, steady_values

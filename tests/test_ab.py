@@ -38,7 +38,7 @@ from latbench.config import RunConfig
 from latbench.errors import LatbenchError, UsageError
 from latbench.findings import Code
 from latbench.result import Finding, RunResult
-from latbench.supervisor import Interrupted
+from latbench.signals import Interrupted
 from tests.ab import make_plan, make_session, noisy_result, write_run
 from tests.results import make_environment
 

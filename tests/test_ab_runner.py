@@ -16,7 +16,7 @@ from latbench.endings import Endings
 from latbench.errors import LatbenchError
 from latbench.kept_broker import keep_broker
 from latbench.probing import await_stage, check_stage
-from latbench.supervisor import Interrupted
+from latbench.signals import Interrupted
 from tests.ab import make_plan
 from tests.cli import is_gone, wait_until
 

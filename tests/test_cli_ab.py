@@ -17,7 +17,7 @@ from latbench.ab_result import AbPlan, AbResult, AbStatus, Variant
 from latbench.cli.asked import read_run_options
 from latbench.comparison import Unfit, Verdict
 from latbench.errors import LatbenchError, UsageError
-from latbench.supervisor import Interrupted
+from latbench.signals import Interrupted
 from tests.ab import make_plan, make_session
 from tests.cli import Caller, Finished
 

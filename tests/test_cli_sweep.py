@@ -12,7 +12,7 @@ import pytest
 
 from latbench.cli import sweep as command
 from latbench.config import RunConfig
-from latbench.supervisor import Interrupted
+from latbench.signals import Interrupted
 from latbench.sweep import SweepOutcome
 from latbench.sweep_file import read_sweep
 from latbench.sweep_result import SweepPlan, SweepResult, SweepStatus

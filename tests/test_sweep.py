@@ -19,7 +19,8 @@ from latbench.errors import LatbenchError, UsageError
 from latbench.knee import Probe, Purpose
 from latbench.result import RunStatus, Snapshot
 from latbench.spool import spool_path
-from latbench.supervisor import Interrupted, Observer, Outcome
+from latbench.signals import Interrupted
+from latbench.supervisor import Observer, Outcome
 from latbench.sweep import (
     WARMUP_LIMIT_NS,
     SweepOutcome,

@@ -28,6 +28,12 @@ COMMANDS: Final[Mapping[str, str]] = {
     "floor": "Measure what no pipeline gets under here: timer, sockets, the broker, each on its "
     "own.",
     "export": "Write results as HTML, Markdown, JUnit, CSV, Arrow, JSON, and for HdrHistogram.",
+    "relay": "Take ticks from WebSocket clients, produce them to Kafka, send them to subscribers.",
+    "generate": "Send ticks to a relay, each when it is due.",
+    "consume": "Take ticks off a topic and measure their way there by the stamps in them.",
+    "subscribe": "Take ticks from a relay as many clients, and measure the fan-out: relay to each "
+    "of them.",
+    "broker": "Serve an embedded broker (librdkafka's mock, not Kafka) until interrupted.",
     "merge": "Add the histograms of several runs: percentiles of all their ticks together.",
 }
 """Each is a function and a module here of that name; the sentence is its docstring's first."""

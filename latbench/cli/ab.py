@@ -28,7 +28,7 @@ from latbench.gates import Gate, check_ticks, parse_gates
 from latbench.likeness import load_differences
 from latbench.render.ab_progress import AbProgress
 from latbench.render.console import open_console
-from latbench.supervisor import Interrupted
+from latbench.signals import Interrupted
 
 _COMPARED: Final = "What is compared"
 

@@ -25,8 +25,9 @@ from latbench.render.console import open_console
 from latbench.render.lines import LineView
 from latbench.render.view import RunView, open_view
 from latbench.result import RunStatus
+from latbench.signals import Interrupted
 from latbench.spool import NameTakenError
-from latbench.supervisor import Interrupted, Outcome
+from latbench.supervisor import Outcome
 from latbench.supervisor import run as supervise
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from latbench.floor import (
 from latbench.floor_session import FloorResult, measure_alone
 from latbench.render.console import open_console
 from latbench.render.floor import FloorProgress, FloorReport
-from latbench.supervisor import Interrupted
+from latbench.signals import Interrupted
 from latbench.units import format_latency, parse_duration_ns
 
 

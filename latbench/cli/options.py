@@ -15,6 +15,7 @@ from latbench.arrivals import Arrivals
 from latbench.cli import profiles, settings
 
 LOAD: Final = "Load"
+REPLAY: Final = "Replay"
 PIPELINE: Final = "Pipeline"
 KAFKA: Final = "Kafka"
 OUTPUT: Final = "Output"
@@ -139,6 +140,57 @@ SubscriberQueue = Annotated[
     ),
 ]
 
+WsHost = Annotated[
+    str,
+    typer.Option(
+        "--ws-host",
+        "--host",
+        envvar="WEBSOCKET_HOST",
+        metavar="HOST",
+        help="Where the relay listens.",
+        rich_help_panel=PIPELINE,
+    ),
+]
+WsPort = Annotated[
+    str,
+    typer.Option(
+        "--ws-port",
+        "--port",
+        envvar="WEBSOCKET_PORT",
+        metavar="PORT",
+        help="0: a free port.",
+        rich_help_panel=PIPELINE,
+    ),
+]
+Url = Annotated[
+    str,
+    typer.Option(
+        envvar="WEBSOCKET_URL",
+        metavar="ws://HOST:PORT",
+        help="The relay.",
+        rich_help_panel=PIPELINE,
+    ),
+]
+Token = Annotated[
+    str,
+    typer.Option(
+        envvar="LATBENCH_TOKEN",
+        metavar="TEXT",
+        help="What a relay takes ticks for; better in the environment than here.",
+        rich_help_panel=PIPELINE,
+        show_default=False,
+    ),
+]
+TlsCa = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Certificates to trust for wss (default: the system's).",
+        rich_help_panel=PIPELINE,
+        show_default=False,
+    ),
+]
+
 # --- Kafka
 
 KafkaClient = Annotated[
@@ -152,6 +204,8 @@ KafkaClient = Annotated[
 Broker = Annotated[
     str,
     typer.Option(
+        "--broker",
+        "--bootstrap",
         envvar="KAFKA_BOOTSTRAP_SERVERS",
         metavar="embedded|HOST:PORT,…",
         help="librdkafka's mock cluster (nothing to install; not Kafka's figures; "
@@ -222,6 +276,51 @@ DrainTimeout = Annotated[
         metavar="TIME",
         help="Give up on ticks still on their way when nothing has arrived for so long.",
         rich_help_panel=KAFKA,
+    ),
+]
+
+# --- load, again: what `run` and `generate` have
+
+TickRate = Annotated[
+    str,
+    typer.Option(
+        envvar="TICK_RATE",
+        metavar="N",
+        help="Ticks a second over all symbols, 1 to 1,000,000.",
+        rich_help_panel=LOAD,
+    ),
+]
+Seed = Annotated[
+    str,
+    typer.Option(
+        metavar="N",
+        help="The same seed gives the same prices and arrivals.",
+        rich_help_panel=LOAD,
+    ),
+]
+Source = Annotated[
+    str,
+    typer.Option(
+        metavar="sim|FILE",
+        help="A simulated market, or recorded ticks: Parquet, CSV or an exchange capture.",
+        rich_help_panel=REPLAY,
+    ),
+]
+Speed = Annotated[
+    str,
+    typer.Option(
+        metavar="X|max",
+        help="Factor on the recorded spacing; max: as fast as the pipeline takes them.",
+        rich_help_panel=REPLAY,
+    ),
+]
+Loop = Annotated[
+    bool,
+    typer.Option(
+        "--loop",
+        metavar="",
+        help="Begin again at the file's end, until the duration is over.",
+        rich_help_panel=REPLAY,
     ),
 ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
@@ -18,21 +18,11 @@ from latbench.errors import UsageError
 from latbench.findings import parse_allowed
 from latbench.units import parse_duration_ns
 
-_REPLAY: Final = "Replay"
-
 
 def run(
     context: typer.Context,
     # --- load
-    tick_rate: Annotated[
-        str,
-        typer.Option(
-            envvar="TICK_RATE",
-            metavar="N",
-            help="Ticks a second over all symbols, 1 to 1,000,000.",
-            rich_help_panel=options.LOAD,
-        ),
-    ] = "1000",
+    tick_rate: options.TickRate = "1000",
     duration: Annotated[
         str | None,
         typer.Option(
@@ -55,60 +45,15 @@ def run(
     ] = None,
     symbols: options.Symbols = options.DEFAULT_SYMBOLS,
     arrivals: options.ArrivalsOption = Arrivals.CONSTANT,
-    seed: Annotated[
-        str,
-        typer.Option(
-            metavar="N",
-            help="The same seed gives the same prices and arrivals.",
-            rich_help_panel=options.LOAD,
-        ),
-    ] = "1",
+    seed: options.Seed = "1",
     # --- replay
-    source: Annotated[
-        str,
-        typer.Option(
-            metavar="sim|FILE",
-            help="A simulated market, or recorded ticks: Parquet, CSV or an exchange capture.",
-            rich_help_panel=_REPLAY,
-        ),
-    ] = configuration.SIMULATED,
-    speed: Annotated[
-        str,
-        typer.Option(
-            metavar="X|max",
-            help="Factor on the recorded spacing; max: as fast as the pipeline takes them.",
-            rich_help_panel=_REPLAY,
-        ),
-    ] = "1",
-    loop: Annotated[
-        bool,
-        typer.Option(
-            "--loop",
-            metavar="",
-            help="Begin again at the file's end, until the duration is over.",
-            rich_help_panel=_REPLAY,
-        ),
-    ] = False,
+    source: options.Source = configuration.SIMULATED,
+    speed: options.Speed = "1",
+    loop: options.Loop = False,
     # --- pipeline
     ws_engine: options.WsEngine = "picows",
-    ws_host: Annotated[
-        str,
-        typer.Option(
-            envvar="WEBSOCKET_HOST",
-            metavar="HOST",
-            help="Where the relay listens.",
-            rich_help_panel=options.PIPELINE,
-        ),
-    ] = "127.0.0.1",
-    ws_port: Annotated[
-        str,
-        typer.Option(
-            envvar="WEBSOCKET_PORT",
-            metavar="PORT",
-            help="0: a free port.",
-            rich_help_panel=options.PIPELINE,
-        ),
-    ] = "0",
+    ws_host: options.WsHost = "127.0.0.1",
+    ws_port: options.WsPort = "0",
     subscribers: options.Subscribers = "0",
     slow_client: options.SlowClient = "drop-oldest",
     subscriber_queue: options.SubscriberQueue = "1024",

@@ -27,7 +27,8 @@ from latbench.result import RunStatus, Snapshot
 from latbench.selftest import Proxies, selftest_config
 from latbench.selftest_result import SelftestResult, allowed_ns, judge, read_columns
 from latbench.selftest_turns import DEFAULT_STEP_NS, Turn, make_turns
-from latbench.supervisor import Interrupted, Outcome
+from latbench.signals import Interrupted
+from latbench.supervisor import Outcome
 from latbench.supervisor import run as supervise
 from latbench.units import parse_duration_ns
 

@@ -20,7 +20,7 @@ from latbench.render.console import open_console
 from latbench.render.curve_svg import draw_curve_svg
 from latbench.render.sweep_progress import SweepProgress
 from latbench.render.sweep_words import answer
-from latbench.supervisor import Interrupted
+from latbench.signals import Interrupted
 from latbench.sweep import (
     DEFAULT_COOL_DOWN_NS,
     DEFAULT_DURATION_NS,

@@ -139,8 +139,8 @@ class _Row:
 class HopTable(Drawn):
     """All hops and all (or the given) statistics; `notes` adds what a first reader has to know.
 
-    `hiccups` adds how late timers woke on this machine, `floor` how many times its floor each hop's
-    p50 is.
+    `only_measured` leaves out hops that are not among the given ones. `hiccups` adds how late
+    timers woke on this machine, `floor` how many times its floor each hop's p50 is.
     """
 
     def __init__(
@@ -152,9 +152,12 @@ class HopTable(Drawn):
         floor: Floor | None = None,
         statistics: Sequence[Statistic] = STATISTICS,
         notes: bool = True,
+        only_measured: bool = False,
     ) -> None:
         self._summaries: Mapping[str, HopSummary] = {summary.hop: summary for summary in hops}
         self._hops = _shown_hops(self._summaries)
+        if only_measured:
+            self._hops = tuple(hop for hop in self._hops if hop.name in self._summaries)
         self._hiccups = hiccups
         self._embedded = embedded
         self._floor = floor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from latbench.clock import NS_PER_S
 from latbench.config import KAFKA_CLIENTS, RunConfig
@@ -14,6 +14,16 @@ def scenario(result: RunResult) -> Iterable[tuple[str, str]]:
     """Load, source, pipeline and settings, as (label, text) each."""
     config, broker = result.config, result.broker
     yield "load", _load(result)
+    if config.is_consumer_alone:
+        yield (
+            "pipeline",
+            f"{_broker(broker)}, {_topic(config, broker)}; what is before it is others'",
+        )
+        if how := ", ".join(ways(config)):
+            yield "how", how
+        if config.consumer:
+            yield "consumer", _properties(config.consumer)
+        return
     symbols = ", ".join(config.symbols)
     if config.is_replay:
         yield "source", f"replay of {config.source}, {'again and again' if config.loop else 'once'}"
@@ -22,10 +32,7 @@ def scenario(result: RunResult) -> Iterable[tuple[str, str]]:
         yield "source", f"simulated, seed {config.seed}; {many}{symbols}"
     yield (
         "pipeline",
-        (
-            f"WebSocket by {config.ws_engine} → {_broker(broker)}, topic {config.topic}, "
-            f"{broker.partitions} partition{'s' if broker.partitions != 1 else ''}"
-        ),
+        (f"WebSocket by {config.ws_engine} → {_broker(broker)}, {_topic(config, broker)}"),
     )
     if how := ", ".join(ways(config)):
         yield "how", how
@@ -39,7 +46,7 @@ def scenario(result: RunResult) -> Iterable[tuple[str, str]]:
     properties = [f"{key}={value}" for key, value in config.producer.items()]
     yield "producer", ", ".join([*holding, *properties])
     if config.consumer:
-        yield "consumer", ", ".join(f"{key}={value}" for key, value in config.consumer.items())
+        yield "consumer", _properties(config.consumer)
     if config.pin:
         yield "pinned", f"to CPUs {', '.join(map(str, config.pin))}"
 
@@ -71,6 +78,8 @@ def _load(result: RunResult) -> str:
     measured = format_duration(whole_s(result.measured_ns))
     achieved = format_rate(result.achieved_rate_hz).removesuffix("/s")
     warmup = _warmup(result)
+    if config.is_consumer_alone:
+        return f"{achieved} ticks/s, as they came; {measured} measured{warmup}"
     if config.as_fast_as_possible:
         return (
             f"as fast as the pipeline took it, {achieved} ticks/s; due is the moment of sending; "
@@ -84,6 +93,15 @@ def _load(result: RunResult) -> str:
         f"{asked} ticks/s asked for, {achieved} achieved, {config.arrivals} arrivals; "
         f"{measured} measured{warmup}"
     )
+
+
+def _topic(config: RunConfig, broker: BrokerFacts) -> str:
+    many = "s" if broker.partitions != 1 else ""
+    return f"topic {config.topic}, {broker.partitions} partition{many}"
+
+
+def _properties(properties: Mapping[str, str]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in properties.items())
 
 
 def _warmup(result: RunResult) -> str:

@@ -5,6 +5,7 @@ Duplicates, reordering and messages that are no tick of this run are counted, ne
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from array import array
 from collections import defaultdict
@@ -15,14 +16,14 @@ import msgspec
 from latbench.batch.ticks import PARTITIONS, SEEN, ConsumerBatch
 from latbench.client_statistics import consumer_row
 from latbench.clock import monotonic_ns
-from latbench.control import Done, Ready, Said
+from latbench.control import Done, Found, Ready, Said
 from latbench.plan import ConsumerPlan, StagePlan
 from latbench.recording import CONSUMER, CONSUMER_STATISTICS, ConsumerCounter
 from latbench.ring import RingWriter
 from latbench.stages import own_cost
 from latbench.stages.kafka import Arrived, open_consumer
 from latbench.stages.supervised import Supervisor
-from latbench.tick import Stamps, decode_relayed
+from latbench.tick import RUN_ID_CHARS, Stamps, decode_relayed
 from latbench.tickmatrix import StampReader, relayed_end
 
 _POLL_S: Final = 0.1
@@ -37,9 +38,13 @@ def run(plan: StagePlan, supervisor: Supervisor, rings: dict[str, RingWriter]) -
     def on_statistics(document: str) -> None:  # once a second, within a poll
         push_statistics(*consumer_row(document, monotonic_ns()))
 
-    own_cost_ns = _own_cost_ns(plan.run_id, supervisor)
+    own_cost_ns = _own_cost_ns(plan.run_id or own_cost.RUN_ID, supervisor)
     consumer = open_consumer(plan.kafka_client, plan.consumer, on_statistics)
-    recorder = Recorder(plan.run_id, rings[CONSUMER], supervisor, _open_batch(plan))
+    recorder: Recorder | FirstRun
+    if plan.run_id:
+        recorder = Recorder(plan.run_id, rings[CONSUMER], supervisor, _open_batch(plan))
+    else:
+        recorder = FirstRun(plan, rings[CONSUMER], supervisor)
     consumer.assign(plan.topic, consumer.ends(plan.topic, plan.partitions))
     supervisor.send(Ready(own_cost_ns=own_cost_ns))
     wait, more, stopping = consumer.wait, consumer.more, supervisor.stopping
@@ -56,7 +61,7 @@ def run(plan: StagePlan, supervisor: Supervisor, rings: dict[str, RingWriter]) -
 
 def _open_batch(plan: ConsumerPlan) -> ConsumerBatch | None:
     """What handles many ticks at once, where the client hands over many."""
-    if not plan.compiled or plan.kafka_client != "librdkafka":
+    if not plan.run_id or not plan.compiled or plan.kafka_client != "librdkafka":
         return None
     return ConsumerBatch(plan.run_id)
 
@@ -164,3 +169,36 @@ class Recorder:
         if self._errors_shown < _ERRORS_SHOWN:
             self._errors_shown += 1
             self._supervisor.send(Said(f"the consumer reports: {error}"))
+
+
+class FirstRun:
+    """Waits for a tick of any run and from then on records that run."""
+
+    def __init__(self, plan: ConsumerPlan, ring: RingWriter, supervisor: Supervisor) -> None:
+        self._plan = plan
+        self._ring = ring
+        self._supervisor = supervisor
+        self._recorder: Recorder | None = None
+
+    def take(self, arrived: Arrived, consumed_ns: int) -> None:
+        """See `Recorder`."""
+        if self._recorder is None:
+            run_id = self._find(arrived)
+            if not run_id:
+                self._ring.counters[ConsumerCounter.UNKNOWN] += len(arrived) - len(arrived.errors)
+                return
+            plan = msgspec.structs.replace(self._plan, run_id=run_id)
+            self._recorder = Recorder(run_id, self._ring, self._supervisor, _open_batch(plan))
+            self._supervisor.send(Found(run_id))
+        self._recorder.take(arrived, consumed_ns)
+
+    def _find(self, arrived: Arrived) -> str:
+        """The run of the first tick among some messages; "": there is none."""
+        for i in range(len(arrived)):
+            value = arrived.value(i)
+            if value is not None:
+                with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                    stamps = decode_relayed(value).latbench
+                    if stamps.relay_out_ns >= 0 and len(stamps.run) == RUN_ID_CHARS:
+                        return stamps.run
+        return ""

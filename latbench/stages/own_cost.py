@@ -25,6 +25,8 @@ _CALLS: Final = 40
 _SCRATCH_ROWS: Final = 1024
 """More than there are calls: a full ring would be another, cheaper way."""
 
+RUN_ID: Final = "00000000"
+"""Of the ticks of a stage that has no run of its own."""
 DOCUMENT: Final = (
     b'{"timestamp":1732470000.123456,"symbol":"NIFTY","price":24321.55,"volume":125,'
     b'"bid":24321.50,"ask":24321.60,"bid_size":   300,"ask_size":   450}'

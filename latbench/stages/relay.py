@@ -94,7 +94,9 @@ async def _relay(plan: RelayPlan, supervisor: Supervisor, rings: dict[str, RingW
 
 def _open_batch(plan: RelayPlan) -> RelayBatch | None:
     """What handles many ticks at once, where all that they pass through can do so."""
-    if not plan.compiled or plan.kafka_client != "librdkafka" or plan.ws_engine != "picows":
+    if not (plan.run_id and plan.compiled):
+        return None
+    if plan.kafka_client != "librdkafka" or plan.ws_engine != "picows":
         return None
     return RelayBatch(plan.run_id, plan.partitions or 0)
 
@@ -204,7 +206,9 @@ class Forwarder:
         bulk: BatchProducing | None = None,
     ) -> None:
         self._run_id = run_id
-        self._stamps = StampReader(sent_end(run_id))
+        self._stamps = StampReader(sent_end(run_id)) if run_id else None
+        self._taken = 0
+        """Ticks of any run, where there is none of its own: their `seq` may be the same."""
         self._producer = producer
         self._batch = batch
         self._bulk = bulk
@@ -270,6 +274,8 @@ class Forwarder:
 
     def _read_ends(self, message: bytes) -> SentTick | None:
         """A tick of this run whose document is no JSON: known by where it has its stamps."""
+        if self._stamps is None:
+            return None
         symbol, stamps = read_symbol_at_front(message), self._stamps.read_one(message)
         if symbol is None or stamps is None:
             return None
@@ -283,6 +289,9 @@ class Forwarder:
         seq = stamps.seq
         relay_out_ns = monotonic_ns()
         ours = stamps.run == self._run_id
+        if not self._run_id:
+            ours, seq = True, self._taken
+            self._taken += 1
         if ours:
             self._acks.expect(seq, relay_out_ns)
         value = splice_relayed(message, stamps.sent_ns, relay_in_ns, relay_out_ns)
@@ -336,6 +345,7 @@ def _own_cost_ns(plan: RelayPlan, supervisor: Supervisor) -> int:
     With one tick that comes by itself; of many together it is less. Handing the CPU over after it
     is no work, so it is measured as one of several.
     """
+    plan = msgspec.structs.replace(plan, run_id=plan.run_id or own_cost.RUN_ID)
     batch = _open_batch(plan)
     queue_messages = 1024
     acks = Acknowledgements(

@@ -1,0 +1,137 @@
+"""`latbench consume`: ticks off a topic, measured by the stamps in them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from latbench import config as configuration
+from latbench.batch import wasm
+from latbench.cli import options, output, results
+from latbench.cli.alone import reach_broker
+from latbench.config import RunConfig
+from latbench.consuming import consume as consume_topic
+from latbench.errors import ExitCode, LatbenchError
+from latbench.findings import is_valid
+from latbench.render.console import open_console
+from latbench.render.lines import LineView
+from latbench.render.view import open_view
+from latbench.signals import Interrupted
+from latbench.units import format_duration, parse_duration_ns
+
+
+def consume(
+    broker: options.Broker = "localhost:9092",
+    topic: options.Topic = "tick-data",
+    partitions: options.Partitions = None,
+    kafka_client: options.KafkaClient = "librdkafka",
+    consumer: options.Consumer = None,
+    duration: Annotated[
+        str | None,
+        typer.Option(
+            envvar="DURATION",
+            metavar="TIME",
+            help="Measured time (default: until interrupted).",
+            rich_help_panel=options.LOAD,
+            show_default=False,
+        ),
+    ] = None,
+    warmup: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME",
+            help="Time before that: its ticks are recorded and not counted.",
+            rich_help_panel=options.LOAD,
+        ),
+    ] = "0",
+    pin: options.Pin = "",
+    spin: options.Spin = False,
+    realtime: options.Realtime = False,
+    compiled: options.Compiled = True,
+    hiccups: options.Hiccups = True,
+    output_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            metavar="FILE",
+            help="The result file (default: bench-results/TIME-NAME.parquet).",
+            rich_help_panel=options.OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
+    overwrite: options.Overwrite = False,
+    name: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="A name for it, kept in its file.",
+            rich_help_panel=options.OUTPUT,
+            show_default=False,
+        ),
+    ] = "",
+    live: Annotated[
+        bool,
+        typer.Option(
+            metavar="",
+            help="A live table on a terminal; else, and with --no-live, a line every 5 s.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = True,
+    as_json: options.AsJson = False,
+    config: options.Config = None,
+) -> int:
+    """Take ticks off a topic and measure their way there by the stamps in them."""
+    del config
+    run_config = RunConfig(
+        broker=broker,
+        topic=configuration.parse_topic(topic),
+        partitions=options.parse_partitions(partitions),
+        kafka_client=configuration.parse_choice(
+            kafka_client, "--kafka-client", configuration.KAFKA_CLIENTS
+        ),
+        consumer=configuration.parse_properties(consumer or [], "consumer"),
+        duration_ns=parse_duration_ns(duration) if duration is not None else None,
+        warmup_ns=parse_duration_ns(warmup, "warm-up", zero_allowed=True),
+        pin=configuration.parse_cpus(pin, os.sched_getaffinity(0)),
+        spin=spin,
+        realtime=realtime,
+        compiled=compiled and wasm.is_available(),
+        hiccups=hiccups,
+        name=configuration.parse_name(name),
+        symbols=(),
+        is_consumer_alone=True,
+    )
+    facts = reach_broker(run_config, "consumer")
+    path = results.choose_path(output_file, run_config.name, overwrite=overwrite)
+    console = open_console(sys.stderr, os.environ)
+    title = f"latbench consume {run_config.name}".rstrip()
+    embedded = run_config.is_embedded
+    view = open_view(console, title, embedded=embedded) if live else LineView(console)
+    with contextlib.suppress(BrokenPipeError):
+        view.start()
+    try:
+        ended = consume_topic(run_config, facts, path, view.update, compiled=run_config.compiled)
+    except Interrupted as interrupted:
+        view.stop()
+        typer.echo("interrupted before the consumer was ready: nothing was measured", err=True)
+        return 128 + interrupted.signum
+    finally:
+        view.stop()
+    if ended.result is None:
+        raise LatbenchError(
+            f"no tick came to {run_config.topic} at {facts.bootstrap}{_within(run_config)}",
+            "latbench generate and latbench relay send some; consume hears what comes from now on",
+        )
+    output.show(ended.result, path, as_json=as_json)
+    return ExitCode.OK if is_valid(ended.result) else ExitCode.INVALID
+
+
+def _within(config: RunConfig) -> str:
+    if config.duration_ns is None:
+        return ""
+    return f" within {format_duration(config.warmup_ns + config.duration_ns)}"
