@@ -181,7 +181,7 @@ class _Conclusion:
             broker=preface.broker,
             counts=counts,
             fanout=fanout,
-            missed=self.missed if config.is_consumer_alone else 0,
+            missed=self.missed if config.consumer_alone else 0,
             hops=summaries,
             scheduled_hz=rate.scheduled_hz,
             achieved_hz=rate.achieved_hz,

@@ -107,7 +107,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What becomes of one that can't keep up."""
     subscriber_queue: int = 1024
     """How many ticks behind that is."""
-    is_consumer_alone: bool = False
+    consumer_alone: bool = False
     """`latbench consume`: the load is somebody else's, and its options are of no meaning."""
 
     @property

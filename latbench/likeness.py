@@ -32,6 +32,7 @@ _LOAD: Final = (
     "hiccups",
     "delays_injected",
     "subscribers",
+    "consumer_alone",
 )
 """Of the configuration: what is asked of a pipeline, and how it is looked at. Hiccup meters keep
 CPUs awake, so figures with and without them differ (p99 2.1 and 2.9 ms, docs/performance.md)."""

@@ -21,6 +21,10 @@ _OF_OPTIONS: Final = {
 """Properties that options set as well: `SeriesKey` has what holds in the end."""
 
 
+_ADDED: Final = ("subscribers", "subscriber_queue", "slow_client", "consumer_alone")
+"""What scenarios of earlier versions did not have; by default it changes no name of theirs."""
+
+
 class SeriesKey(msgspec.Struct, frozen=True, kw_only=True):
     """What two runs must have in common to stand in one trend: one scenario on one machine.
 
@@ -64,19 +68,24 @@ class SeriesKey(msgspec.Struct, frozen=True, kw_only=True):
     hiccups: bool
     """Meters keep CPUs awake, which lowers the p99."""
     pin: tuple[int, ...]
-    subscribers: int
-    subscriber_queue: int
-    slow_client: str
-    """Both 0 and "" where there are no subscribers."""
     cpu_model: str
     cpus: int
     hostname: str
     """"" where any host will do."""
+    subscribers: int = 0
+    subscriber_queue: int = 0
+    slow_client: str = ""
+    """Those two 0 and "" where there are no subscribers."""
+    consumer_alone: bool = False
 
     @property
     def scenario_id(self) -> str:
         """Six hexadecimal digits that stay the same between calls and folders."""
-        return hashlib.blake2s(msgspec.json.encode(self), digest_size=3).hexdigest()
+        told = msgspec.to_builtins(self)
+        for name in _ADDED:
+            if not told[name]:
+                del told[name]
+        return hashlib.blake2s(msgspec.json.encode(told), digest_size=3).hexdigest()
 
 
 def series_key(result: RunResult, *, any_host: bool = False) -> SeriesKey:
@@ -114,6 +123,7 @@ def series_key(result: RunResult, *, any_host: bool = False) -> SeriesKey:
         realtime=config.realtime,
         hiccups=config.hiccups,
         pin=config.pin,
+        consumer_alone=config.consumer_alone,
         subscribers=config.subscribers,
         subscriber_queue=config.subscriber_queue if config.subscribers else 0,
         slow_client=config.slow_client if config.subscribers else "",

@@ -40,6 +40,9 @@ _OPTIONS_OF_ENVIRONMENT: Final = (
     "WEBSOCKET_PORT",
     "KAFKA_BOOTSTRAP_SERVERS",
     "KAFKA_TOPIC",
+    "SUBSCRIBERS",
+    "WEBSOCKET_URL",
+    "LATBENCH_TOKEN",
 )
 
 Value = TypeVar("Value")
@@ -164,6 +167,10 @@ class Background:
                 if program.endswith("latbench"):
                     found[stage] = pid
         return found
+
+    def stdout(self) -> str:
+        """What it has written to stdout so far."""
+        return _content(self._stdout)
 
     def stderr(self) -> str:
         """What it has written to stderr so far."""

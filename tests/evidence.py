@@ -70,6 +70,7 @@ CAUSES: Final[dict[Code, tuple[dict[str, Any], Values]]] = {
     # what is changed of a quiet run, and the values that are then told
     Code.NOTHING_MEASURED: ({"counts": make_counts(measured=0)}, {}),
     Code.TICKS_LOST: ({"counts": make_counts(lost=1000, sent=9000)}, {"lost": 1000, "sent": 9000}),
+    Code.TICKS_MISSED: ({"missed": 1300}, {"missed": 1300}),
     Code.SUBSCRIBERS_MISSED: (
         {"fanout": make_fanout(missed=1200, short=((7, 1000), (3, 200)), short_count=2)},
         {"missed": 1200, "expected": 151_000_000, "short": 2, "subscribers": 100},

@@ -13,6 +13,7 @@ from tests.results import make_result
 
 PROSE = {
     Code.TICKS_LOST: "1,000 of 9,000 ticks never",
+    Code.TICKS_MISSED: "1,300 ticks between the first and the last",
     Code.SUBSCRIBERS_MISSED: "1,200 of 151,000,000 ticks never reached their subscriber",
     Code.SUBSCRIBERS_ENDED: "sent 3 of 100 subscribers away",
     Code.RING_OVERRUN: "2,000 rows",

@@ -69,6 +69,7 @@ def test_all_that_is_wrong_is_found_the_gravest_first() -> None:
             status=RunStatus.INTERRUPTED,
             consumer_errors=1,
             fanout=make_fanout(missed=1, ended=1),
+            missed=1,
             meters={"relay": with_percentiles("hiccup", p99=8_000_000)},
             machine=MachineFigures(busy=0.5, steal=0.4, iowait=0.0),
             drift=Drift(first_ns=1e6, last_ns=2e6),

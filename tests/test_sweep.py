@@ -18,8 +18,8 @@ from latbench.config import MAX_AUTO_WARMUP_NS, RunConfig
 from latbench.errors import LatbenchError, UsageError
 from latbench.knee import Probe, Purpose
 from latbench.result import RunStatus, Snapshot
-from latbench.spool import spool_path
 from latbench.signals import Interrupted
+from latbench.spool import spool_path
 from latbench.supervisor import Observer, Outcome
 from latbench.sweep import (
     WARMUP_LIMIT_NS,

@@ -27,6 +27,7 @@ MATTERS: dict[str, Any] = {
     "source": "ticks.parquet", "arrivals": "poisson", "pin": (0, 1), "name": "nightly",
     "hiccups": False, "coalesce_ns": 500_000, "spin": True, "compiled": False, "realtime": True,
     "subscribers": 100,
+    "consumer_alone": True,
 }  # fmt: skip
 """Options that change a latency on purpose, and another value of each."""
 DIFFERS: dict[str, Any] = {

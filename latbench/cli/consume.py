@@ -104,7 +104,7 @@ def consume(
         hiccups=hiccups,
         name=configuration.parse_name(name),
         symbols=(),
-        is_consumer_alone=True,
+        consumer_alone=True,
     )
     facts = reach_broker(run_config, "consumer")
     path = results.choose_path(output_file, run_config.name, overwrite=overwrite)

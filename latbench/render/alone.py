@@ -29,7 +29,7 @@ class Words(Protocol):
     """What is told of one kind of stage."""
 
     def now(self, figures: StageFigures) -> Sequence[str]:
-        """What it is doing, in the fields of a line."""
+        """What it is doing, in the fields of a line; none: nothing that is worth one."""
 
     def done(self, figures: StageFigures) -> Sequence[str]:
         """What it has done, in sentences."""
@@ -57,9 +57,10 @@ class StageLines:
         now_ns = self._clock()
         if now_ns >= self._next_ns:
             first, self._next_ns = not self._next_ns, now_ns + EVERY_NS
-            if not first:  # nothing has happened yet
+            fields = self._words.now(figures)
+            if fields and not first:  # nothing has happened yet
                 clock = f"{format_clock(figures.elapsed_ns):>7}"
-                self.say("  ".join([clock, *self._words.now(figures)]))
+                self.say("  ".join([clock, *fields]))
 
 
 class StageReport(Drawn):
@@ -205,7 +206,7 @@ class BrokerWords:
     def now(self, figures: StageFigures) -> Sequence[str]:
         """See `Words`."""
         del figures
-        return ["serving"]
+        return []
 
     def done(self, figures: StageFigures) -> Sequence[str]:
         """See `Words`."""

@@ -95,6 +95,8 @@ def key_words(key: SeriesKey) -> dict[str, str]:
         "" if key.compiled else "without compiled code",
         "real-time" if key.realtime else "",
         "" if key.hiccups else "no hiccup meters",
+        _subscribers(key),
+        "a consumer alone" if key.consumer_alone else "",
         f"pinned to {','.join(map(str, key.pin))}" if key.pin else "",
     ]
     machine = [key.cpu_model, count_of(key.cpus, "CPU"), key.hostname or "any host"]
@@ -108,6 +110,12 @@ def key_words(key: SeriesKey) -> dict[str, str]:
         "how": ", ".join(filter(None, ways)),
         "machine": ", ".join(machine),
     }
+
+
+def _subscribers(key: SeriesKey) -> str:
+    if not (key.subscribers or key.subscriber_queue or key.slow_client):
+        return ""
+    return f"{key.subscribers} subscribers, {key.slow_client} from {key.subscriber_queue} behind"
 
 
 def told_apart(keys: Sequence[SeriesKey]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Final
 
 from latbench.render.hops import NOT_AVAILABLE
 from latbench.render.ink import Ink, Line, fields
-from latbench.result import Counts, HopSummary, RunResult
+from latbench.result import Counts, FanoutFigures, HopSummary, RunResult
 from latbench.units import format_count, format_latency
 
 _RANGES_SHOWN: Final = 8
@@ -31,8 +31,10 @@ def told_counts(result: RunResult) -> Iterable[tuple[str, str]]:
 def _told(result: RunResult) -> Iterable[tuple[str, str, str]]:
     """The same with the style of each."""
     counts = result.counts
-    yield "ticks", _ticks(counts), ""
+    yield "ticks", _ticks(counts, alone=result.config.consumer_alone), ""
     is_grave = bool(counts.lost or counts.ring_overruns)
+    if result.fanout is not None:
+        yield "fan-out", _fanout(result.fanout), "bold red" if result.fanout.missed else ""
     if amiss := ", ".join(_amiss(counts)):
         yield "amiss", amiss, "bold red" if is_grave else "yellow"
     if lost := _lost(result):
@@ -50,12 +52,32 @@ def _spread(end_to_end: HopSummary) -> str:
     return f"end_to_end: p99.9 − p50 = {spread}, stdev = {format_latency(end_to_end.stdev_ns)}"
 
 
-def _ticks(counts: Counts) -> str:
+def _ticks(counts: Counts, *, alone: bool) -> str:
+    if alone:  # what was sent is not known
+        return (
+            f"{format_count(counts.consumed)} consumed ({format_count(counts.warmup)} of them for "
+            f"warm-up), {format_count(counts.measured)} measured"
+        )
     return (
         f"{format_count(counts.sent)} sent ({format_count(counts.warmup)} of them for warm-up), "
         f"{format_count(counts.measured)} measured, {format_count(counts.consumed)} consumed"
         f"{', none lost' if not counts.lost else ''}"
     )
+
+
+def _fanout(fanout: FanoutFigures) -> str:
+    many = "1 subscriber" if fanout.subscribers == 1 else f"{fanout.subscribers:,} subscribers"
+    told = (
+        f"{many}, {format_count(fanout.received)} of {format_count(fanout.expected)} ticks received"
+    )
+    if not fanout.missed:
+        return f"{told}, none missed"
+    told += f", {format_count(fanout.missed)} missed"
+    if fanout.dropped:
+        told += f" ({format_count(fanout.dropped)} dropped as too slow)"
+    short = ", ".join(f"{number} missed {format_count(missed)}" for number, missed in fanout.short)
+    more = fanout.short_count - len(fanout.short)
+    return f"{told}: subscriber {short}{f' and {more:,} more' if more else ''}"
 
 
 def _lost(result: RunResult) -> str:

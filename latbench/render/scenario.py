@@ -14,10 +14,10 @@ def scenario(result: RunResult) -> Iterable[tuple[str, str]]:
     """Load, source, pipeline and settings, as (label, text) each."""
     config, broker = result.config, result.broker
     yield "load", _load(result)
-    if config.is_consumer_alone:
+    if config.consumer_alone:
         yield (
             "pipeline",
-            f"{_broker(broker)}, {_topic(config, broker)}; what is before it is others'",
+            f"{_broker(broker)}, {_topic(config, broker)}; fed by others",
         )
         if how := ", ".join(ways(config)):
             yield "how", how
@@ -78,7 +78,7 @@ def _load(result: RunResult) -> str:
     measured = format_duration(whole_s(result.measured_ns))
     achieved = format_rate(result.achieved_rate_hz).removesuffix("/s")
     warmup = _warmup(result)
-    if config.is_consumer_alone:
+    if config.consumer_alone:
         return f"{achieved} ticks/s, as they came; {measured} measured{warmup}"
     if config.as_fast_as_possible:
         return (

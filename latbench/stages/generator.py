@@ -17,7 +17,7 @@ from latbench.batch.ticks import SentBatch
 from latbench.clock import monotonic_ns
 from latbench.config import MAX_SPEED
 from latbench.control import Done, Ready, Start
-from latbench.errors import LatbenchError
+from latbench.errors import LatbenchError, reason
 from latbench.plan import GeneratorPlan, ReplaySource, StagePlan
 from latbench.recording import GENERATOR, GeneratorCounter
 from latbench.ring import RingWriter
@@ -54,7 +54,12 @@ def run(plan: StagePlan, supervisor: Supervisor, rings: dict[str, RingWriter]) -
 
 
 async def _generate(plan: GeneratorPlan, supervisor: Supervisor, ring: RingWriter) -> None:
-    link = await connect(plan.ws_engine, plan.url, plan.connection)
+    try:
+        link = await connect(plan.ws_engine, plan.url, plan.connection)
+    except OSError as error:
+        raise LatbenchError(
+            f"no relay answers at {plan.url}: {reason(error)}", "latbench relay starts one"
+        ) from None
     supervisor.send(Ready(own_cost_ns=own_cost.of_generator(plan.run_id)))
     start = await asyncio.to_thread(supervisor.wait_start)
     if start is not None:

@@ -19,7 +19,7 @@ from websockets.frames import Opcode
 from websockets.protocol import State
 
 from latbench.batch.ticks import MOST, SEGMENT, SubscriberBatch
-from latbench.clock import monotonic_ns
+from latbench.clock import NS_PER_MS, monotonic_ns
 from latbench.control import Done, Ready, Said
 from latbench.errors import LatbenchError, reason
 from latbench.plan import StagePlan, SubscriberPlan
@@ -33,6 +33,9 @@ from latbench.tick import decode_relayed
 _POLL_S: Final = 0.1
 _READ_BYTES: Final = 1 << 15
 _ENDS_SHOWN: Final = 3
+_QUIET_S: Final = 0.05
+_LAST_NS: Final = 500 * NS_PER_MS
+"""After a stop: until nothing has come for the first, but no longer than the second."""
 
 _MEMORY_BYTES: Final = 1 << 18
 """Where there is no compiled code to share its own."""
@@ -105,15 +108,23 @@ class Subscribers:
         poll, clients, stopping = self._poller.poll, self._clients, self._stopping
         wait_s = 0.0 if self._plan.spin else _POLL_S
         pending: list[int] = []
-        while not stopping.is_set():  # hot path
+        ends_ns = 0
+        while True:  # hot path
+            if stopping.is_set():
+                # what is on its way is taken, too, as long as it does not go on and on
+                ends_ns = ends_ns or monotonic_ns() + _LAST_NS
+                wait_s = _QUIET_S
             ready = [descriptor for descriptor, _ in poll(0.0 if pending else wait_s)]
             for descriptor in {*ready, *pending} if pending else ready:
                 self._take_from(clients[descriptor])
             if self._read:
                 self._record()
+            if ends_ns and (not ready or monotonic_ns() > ends_ns):
+                return
             pending = [each for each in ready if each in clients and clients[each].has_more]
             if not clients:
                 stopping.wait()
+                return
 
     def _take_from(self, client: Subscription) -> None:  # hot path
         """Read once, into the memory that all share."""
@@ -175,6 +186,9 @@ class Subscribers:
                 begin, end, _, received_ns = SEGMENT.unpack_from(self._segments, i * SEGMENT.size)
                 if begin < end:
                     self._take_plainly(client, memory[begin:end].tobytes(), received_ns)
+        if batch is None and self._plan.compiled and self._recorder.run_id:
+            # not before all of `read` is taken: the memory is another from here on
+            self._use_batch(self._recorder.run_id)
 
     def _take_plainly(self, client: Subscription, data: bytes, received_ns: int) -> None:
         """Take what begins where a frame does."""
@@ -186,8 +200,6 @@ class Subscribers:
             self._recorder.take(client.number, message, received_ns)
         if client.client.protocol.state is not State.OPEN:
             self._end(client)
-        if self._batch is None and self._plan.compiled and self._recorder.run_id:
-            self._use_batch(self._recorder.run_id)
 
     def _end(self, client: Subscription) -> None:
         """The relay has closed the connection."""
