@@ -34,6 +34,11 @@ class LatbenchError(Exception):
 
 def reason(error: OSError) -> str:
     """Why the system refused, in a few words: `no space left on device`."""
+    refusal = getattr(error, "reason", None)
+    if isinstance(refusal, str):  # ssl's, whose number is none of the system's
+        words = refusal.lower().replace("_", " ")
+        verification = getattr(error, "verify_message", "")
+        return f"{words}: {verification}" if verification else words
     if error.errno:
         return os.strerror(error.errno).lower()
     return " ".join(str(error).lower().split())  # Arrow's end with a line break

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from latbench.batch.ticks import RelayBatch
+from latbench.errors import LatbenchError, reason
 from latbench.plan import ServerSettings
 from latbench.recording import RelayCounter
 from latbench.ring import COUNTERS
@@ -125,7 +126,15 @@ class WebsocketServer:
         if not self.settings.tls_cert:
             return None
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(self.settings.tls_cert, self.settings.tls_key or None)
+        certificate, key = self.settings.tls_cert, self.settings.tls_key
+        try:
+            context.load_cert_chain(certificate, key or None)
+        except (OSError, ssl.SSLError) as error:
+            with_key = f" with the key {key}" if key else ""
+            raise LatbenchError(
+                f"the certificate {certificate}{with_key} can't be used: {reason(error)}",
+                "both are PEM; --tls-key is of --tls-cert's first certificate",
+            ) from None
         return context
 
     def taker_of(self, member: Member) -> Taker:
@@ -152,7 +161,8 @@ class WebsocketServer:
         visit = member.visit
         if visit.receives:
             # a socket that is full shows at once: what waits in this process is in the channel
-            member.transport.set_write_buffer_limits(high=0)
+            # (with 0 uvloop's TLS would call it full when nothing waits)
+            member.transport.set_write_buffer_limits(high=1, low=0)
             sock = member.transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SUBSCRIBER_SOCKET_BYTES)
             self.fanout.join(member, visit.symbols, deflates=visit.deflates)

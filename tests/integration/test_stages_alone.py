@@ -17,6 +17,7 @@ import pytest
 
 from latbench.store import read_result
 from latbench.tick import decode_relayed
+from tests.certificates import make_certificate
 from tests.cli import Background, run_latbench, start_latbench, wait_until
 from tests.kafka import KafkaServer
 from tests.runs import read_rows, read_topic
@@ -261,6 +262,47 @@ def test_ticks_need_the_token_and_it_stands_in_no_process_list(engine: str, tmp_
         )
         assert "s3cret-7f" not in everything
         assert "s3cret-7f" not in right.stdout + right.stderr + relay.stderr() + refused.stderr
+
+
+@pytest.mark.parametrize("engine", ["picows", "websockets"])
+def test_with_a_certificate_all_of_it_goes_over_tls(engine: str, tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    with (
+        a_broker(tmp_path) as bootstrap,
+        a_relay(
+            tmp_path, bootstrap, "ticks", "--ws-engine", engine,
+            "--tls-cert", certificate, "--tls-key", key,
+        ) as (relay, url),
+    ):  # fmt: skip
+        assert url.startswith("wss://")
+        trusted = ("--tls-ca", certificate)
+        listening = ("subscribe", "--url", f"{url}/ticks", "--clients", 3, *trusted)
+        generating = ("generate", "--url", f"{url}/ingest", "--duration", 1, "--ws-engine", engine)
+        with start_latbench(*listening, cwd=tmp_path) as subscribers:
+            wait_until(lambda: "3 subscribers listen" in subscribers.stderr(), 20)
+            sent = run_latbench(*generating, *trusted, cwd=tmp_path)
+            assert sent.code == 0, sent.stderr
+            assert "3 subscribers received 3,000 ticks" in ended(subscribers)
+        stranger = run_latbench(*generating, cwd=tmp_path)
+        assert stranger.code == 1
+        assert "certificate" in stranger.stderr
+        assert "hint:" in stranger.stderr
+        assert "Traceback" not in stranger.stderr
+        assert "relayed 1,000 ticks" in ended(relay)
+
+
+def test_a_key_that_is_not_the_certificates_is_told(tmp_path: Path) -> None:
+    certificate, _ = make_certificate(tmp_path)
+    (tmp_path / "other").mkdir()
+    _, key = make_certificate(tmp_path / "other")
+    with a_broker(tmp_path) as bootstrap:
+        found = run_latbench(
+            "relay", "--port", 0, "--bootstrap", bootstrap, "--tls-cert", certificate,
+            "--tls-key", key, cwd=tmp_path,
+        )  # fmt: skip
+    assert found.code == 1
+    assert "error: the certificate" in found.stderr
+    assert "hint:" in found.stderr
 
 
 # --- bad input --------------------------------------------------------------------------------
