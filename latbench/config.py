@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from latbench.arrivals import Arrivals
 from latbench.clock import NS_PER_S
-from latbench.errors import UsageError
+from latbench.errors import UsageError, reason
 
 EMBEDDED: Final = "embedded"
 KEPT: Final = f"{EMBEDDED}@"
@@ -310,6 +311,33 @@ def parse_properties(items: list[str], which: str) -> dict[str, str]:
             )
         properties[key.strip()] = value.strip()
     return properties
+
+
+def read_properties(items: list[str]) -> list[str]:
+    """`key=value` items as they are; of each other, which is a file, its lines (`#`: a comment)."""
+    read: list[str] = []
+    for item in items:
+        if "=" in item:
+            read.append(item)
+            continue
+        try:
+            lines = Path(item).read_text().splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            why = reason(error) if isinstance(error, OSError) else "it is no text"
+            raise UsageError(
+                f"--kafka {item!r} is not key=value, and no file that can be read: {why}",
+                "write --kafka security.protocol=SASL_SSL, or name a file of such lines",
+            ) from None
+        for number, line in enumerate(lines, start=1):
+            text = line.strip()
+            if not text or text.startswith(("#", "!")):
+                continue
+            if "=" not in text:
+                raise UsageError(
+                    f"line {number} of {item} is not key=value", "a line is: sasl.mechanism=PLAIN"
+                )
+            read.append(text)
+    return read
 
 
 def parse_cpus(text: str, available: set[int]) -> tuple[int, ...]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -308,3 +310,32 @@ def test_words_of_a_command_line_are_shown_without_their_secrets() -> None:
     )
     for key in SECRETS:
         assert config.words_without_secrets([f"{key}=x=y"]) == (f"{key}=[secret]",)
+
+
+def test_properties_of_both_clients_come_from_items_and_files(tmp_path: Path) -> None:
+    file = tmp_path / "kafka.properties"
+    file.write_text("# who we are\n\nsasl.username = me\n  sasl.password=a=b # c\n! old style\n")
+    found = config.read_properties(["a=1", str(file), "b=2"])
+    assert found == ["a=1", "sasl.username = me", "sasl.password=a=b # c", "b=2"]
+    assert config.parse_properties(found, "kafka") == {
+        "a": "1", "sasl.username": "me", "sasl.password": "a=b # c", "b": "2",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "is not key=value, and no file that can be read: no such file"),
+        (b"sasl.username=me\nnonsense\n", "line 2 of"),
+        (b"\xff\xfe\x00", "it is no text"),
+    ],
+)
+def test_a_file_of_properties_that_is_none_is_refused(
+    content: bytes | None, message: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "kafka.properties"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(UsageError, match=message) as caught:
+        config.read_properties([str(file)])
+    assert caught.value.hint

@@ -98,6 +98,10 @@ def run_cli(crew: Crew | None = None) -> None:
                 f"latbench needs Linux (timerfd, memfd, prctl); this is {sys.platform}",
                 "a virtual machine will do, at the price of its jitter",
             )
+        if any("=" in word or word.startswith("--token") for word in sys.argv[1:]):
+            from latbench.cli.process_list import blot_secrets  # noqa: PLC0415 (20 ms)
+
+            blot_secrets()
         completing = "_LATBENCH_COMPLETE" in os.environ  # its words stand in the environment
         app = build_app(COMMANDS if completing else sys.argv[1:])
         code = app(standalone_mode=False, obj=crew)

@@ -30,6 +30,7 @@ def consume(
     topic: options.Topic = "tick-data",
     partitions: options.Partitions = None,
     kafka_client: options.KafkaClient = "librdkafka",
+    kafka: options.Kafka = None,
     consumer: options.Consumer = None,
     duration: Annotated[
         str | None,
@@ -94,7 +95,7 @@ def consume(
         kafka_client=configuration.parse_choice(
             kafka_client, "--kafka-client", configuration.KAFKA_CLIENTS
         ),
-        consumer=configuration.parse_properties(consumer or [], "consumer"),
+        consumer=options.parse_clients(kafka, None, consumer)[1],
         duration_ns=parse_duration_ns(duration) if duration is not None else None,
         warmup_ns=parse_duration_ns(warmup, "warm-up", zero_allowed=True),
         pin=configuration.parse_cpus(pin, os.sched_getaffinity(0)),

@@ -49,6 +49,7 @@ def floor(
     acks: options.Acks = "all",
     linger: options.Linger = "0",
     compression: options.Compression = "none",
+    kafka: options.Kafka = None,
     producer: options.Producer = None,
     consumer: options.Consumer = None,
     samples: Annotated[
@@ -80,6 +81,7 @@ def floor(
     """Measure what no pipeline gets under here: timer, sockets, the broker, each on its own."""
     count = configuration.parse_whole(samples, "--samples", MIN_SAMPLES, MAX_SAMPLES)
     interval_ns = _parse_interval_ns(interval)
+    of_producer, of_consumer = options.parse_clients(kafka, producer, consumer)
     config = RunConfig(
         ws_engine=configuration.parse_choice(ws_engine, "--ws-engine", configuration.WS_ENGINES),
         pin=configuration.parse_cpus(pin, os.sched_getaffinity(0)),
@@ -90,8 +92,8 @@ def floor(
         compression=configuration.parse_choice(
             compression, "--compression", configuration.COMPRESSIONS
         ),
-        producer=configuration.parse_properties(producer or [], "producer"),
-        consumer=configuration.parse_properties(consumer or [], "consumer"),
+        producer=of_producer,
+        consumer=of_consumer,
     )
     check_options(config)
     progress = FloorProgress(open_console(sys.stderr, os.environ), count)

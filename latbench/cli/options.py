@@ -270,6 +270,16 @@ Consumer = Annotated[
         show_default=False,
     ),
 ]
+Kafka = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=VALUE|FILE",
+        help="Any librdkafka property of both clients, such as security.protocol=SASL_SSL, or a "
+        "file of such lines; repeatable; --producer and --consumer win over it.",
+        rich_help_panel=KAFKA,
+        show_default=False,
+    ),
+]
 DrainTimeout = Annotated[
     str,
     typer.Option(
@@ -408,3 +418,15 @@ def parse_subscriber_queue(text: str) -> int:
     return configuration.parse_whole(
         text, "--subscriber-queue", 1, configuration.MAX_SUBSCRIBER_QUEUE
     )
+
+
+def parse_clients(
+    kafka: list[str] | None, producer: list[str] | None, consumer: list[str] | None
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Properties of the producer and of the consumer: those of both, then each one's own."""
+    both = configuration.parse_properties(configuration.read_properties(kafka or []), "kafka")
+    own = [
+        configuration.parse_properties(items or [], which)
+        for items, which in ((producer, "producer"), (consumer, "consumer"))
+    ]
+    return {**both, **own[0]}, {**both, **own[1]}

@@ -9,7 +9,6 @@ from typing import Annotated, Final
 
 import typer
 
-from latbench import broker as kafka
 from latbench import config as configuration
 from latbench.cli import options
 from latbench.cli.alone import conduct_stage, reach_broker
@@ -94,6 +93,7 @@ def relay(
     acks: options.Acks = "all",
     linger: options.Linger = "0",
     compression: options.Compression = "none",
+    kafka: options.Kafka = None,
     producer: options.Producer = None,
     config: options.Config = None,
 ) -> int:
@@ -111,7 +111,7 @@ def relay(
         compression=configuration.parse_choice(
             compression, "--compression", configuration.COMPRESSIONS
         ),
-        producer=configuration.parse_properties(producer or [], "producer"),
+        producer=options.parse_clients(kafka, producer, None)[0],
         kafka_client=configuration.parse_choice(
             kafka_client, "--kafka-client", configuration.KAFKA_CLIENTS
         ),
@@ -146,7 +146,7 @@ def relay(
         ws_engine=run_config.ws_engine,
         kafka_client=run_config.kafka_client,
         topic=run_config.topic,
-        producer=kafka.producer_properties(run_config, facts.bootstrap),
+        producer=broker_side.producer_properties(run_config, facts.bootstrap),
         partitions=facts.partitions if run_config.is_embedded or facts.partitions == 1 else None,
         server=settings,
     )

@@ -72,6 +72,7 @@ def run(
     acks: options.Acks = "all",
     linger: options.Linger = "0",
     compression: options.Compression = "none",
+    kafka: options.Kafka = None,
     producer: options.Producer = None,
     consumer: options.Consumer = None,
     allow: Annotated[
@@ -167,6 +168,7 @@ def run(
 ) -> int:
     """Run the pipeline and measure every tick's way through it."""
     del config, profile
+    of_producer, of_consumer = options.parse_clients(kafka, producer, consumer)
     run_config = RunConfig(
         tick_rate_hz=configuration.parse_tick_rate(tick_rate),
         duration_ns=parse_duration_ns(duration) if duration is not None else None,
@@ -190,8 +192,8 @@ def run(
         compression=configuration.parse_choice(
             compression, "--compression", configuration.COMPRESSIONS
         ),
-        producer=configuration.parse_properties(producer or [], "producer"),
-        consumer=configuration.parse_properties(consumer or [], "consumer"),
+        producer=of_producer,
+        consumer=of_consumer,
         drain_timeout_ns=parse_duration_ns(drain_timeout, "drain time-out"),
         name=configuration.parse_name(name),
         hiccups=hiccups,

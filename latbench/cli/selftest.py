@@ -37,6 +37,7 @@ def selftest(
     broker: options.Broker = configuration.EMBEDDED,
     topic: options.Topic = "tick-data",
     ws_engine: options.WsEngine = "picows",
+    kafka: options.Kafka = None,
     producer: options.Producer = None,
     consumer: options.Consumer = None,
     step: Annotated[
@@ -71,6 +72,7 @@ def selftest(
     """Prove on this machine that what is measured is true: known delays, hop by hop."""
     step_ns = parse_duration_ns(step, "step")
     turns = make_turns(step_ns)
+    of_producer, of_consumer = options.parse_clients(kafka, producer, consumer)
     config = selftest_config(
         RunConfig(
             ws_engine=configuration.parse_choice(
@@ -78,8 +80,8 @@ def selftest(
             ),
             broker=broker,
             topic=configuration.parse_topic(topic),
-            producer=configuration.parse_properties(producer or [], "producer"),
-            consumer=configuration.parse_properties(consumer or [], "consumer"),
+            producer=of_producer,
+            consumer=of_consumer,
         ),
         turns,
     )

@@ -11,7 +11,16 @@ import typer
 from latbench.cli import profiles
 from latbench.errors import UsageError, reason
 
-_REPEATABLE: Final = {"producer", "consumer", "allow", "slo", "fail_on", "max_regression"}
+_REPEATABLE: Final = {
+    "kafka",
+    "origin",
+    "producer",
+    "consumer",
+    "allow",
+    "slo",
+    "fail_on",
+    "max_regression",
+}
 _LISTS: Final = {"symbols", "pin"}
 
 

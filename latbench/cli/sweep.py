@@ -119,6 +119,7 @@ def sweep(
     acks: options.Acks = "all",
     linger: options.Linger = "0",
     compression: options.Compression = "none",
+    kafka: options.Kafka = None,
     producer: options.Producer = None,
     consumer: options.Consumer = None,
     drain_timeout: options.DrainTimeout = "10s",
@@ -152,6 +153,7 @@ def sweep(
         else parse_duration_ns(warmup, "warm-up", zero_allowed=True),
         cool_down_ns=parse_duration_ns(cool_down, "cool-down", zero_allowed=True),
     )
+    of_producer, of_consumer = options.parse_clients(kafka, producer, consumer)
     run_config = RunConfig(
         symbols=configuration.parse_symbols(symbols),
         arrivals=arrivals,
@@ -170,8 +172,8 @@ def sweep(
         compression=configuration.parse_choice(
             compression, "--compression", configuration.COMPRESSIONS
         ),
-        producer=configuration.parse_properties(producer or [], "producer"),
-        consumer=configuration.parse_properties(consumer or [], "consumer"),
+        producer=of_producer,
+        consumer=of_consumer,
         drain_timeout_ns=parse_duration_ns(drain_timeout, "drain time-out"),
         name="sweep",
     )
