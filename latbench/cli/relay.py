@@ -10,6 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from latbench import config as configuration
+from latbench.broker import producer_properties
 from latbench.cli import options
 from latbench.cli.alone import conduct_stage, reach_broker
 from latbench.config import RunConfig
@@ -146,7 +147,7 @@ def relay(
         ws_engine=run_config.ws_engine,
         kafka_client=run_config.kafka_client,
         topic=run_config.topic,
-        producer=broker_side.producer_properties(run_config, facts.bootstrap),
+        producer=producer_properties(run_config, facts.bootstrap),
         partitions=facts.partitions if run_config.is_embedded or facts.partitions == 1 else None,
         server=settings,
     )
