@@ -7,7 +7,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import confluent_kafka
@@ -278,6 +278,21 @@ def prepare_topic(config: RunConfig, bootstrap: str, *, timeout_s: float = 5.0) 
         partitions=partitions,
         cluster_id=cluster.cluster_id or "",
     )
+
+
+def prepare_topics(
+    config: RunConfig, bootstrap: str, topics: Iterable[str], *, timeout_s: float = 5.0
+) -> None:
+    """Make other topics than the ticks', with one partition, where they are missing."""
+    properties = producer_properties(config, bootstrap)
+    client = _Admin(
+        {**properties, **EAGER} if config.is_embedded else properties, bootstrap, timeout_s
+    )
+    there = client.connect().topics
+    for topic in topics:
+        if topic not in there and not config.is_embedded:
+            client.create(topic, 1)
+        client.wait_for_leaders(topic)
 
 
 def _check_embedded_partitions(config: RunConfig) -> None:

@@ -92,6 +92,8 @@ class Collector:
         self._meters = frozenset(HICCUPS.values())
         self._hops = HopFigures()
         self._fanout = Histogram()
+        self._interval: tuple[HopFigures, Histogram] | None = None
+        """Of the second that is going on, where somebody wants it."""
         self._hiccups = Histogram()
         self._second = Histogram()
         self._second_ends_ns = 0
@@ -130,6 +132,8 @@ class Collector:
                 self._count(ring, rows)
             elif ring == SUBSCRIBER:
                 self._fanout.record(fanout_latencies(rows, self._measured_from_ns))
+                if self._interval is not None:
+                    self._interval[1].record(fanout_latencies(rows, 0))
             elif ring in self._meters:
                 self._hiccups.record(rows[rows[:, 0] >= self._measured_from_ns, 1])
         self._close_seconds(now_ns)
@@ -146,12 +150,32 @@ class Collector:
             # every tick shows in the sparkline, those of the warm-up too: that is where one sees
             # a broker getting warm
             self._second.record(stamps["consumed_ns"] - stamps["due_ns"])
+        if self._interval is not None:
+            self._interval[0].record(stamps)
         # an acknowledgement has no due moment with it: near enough for the live view
         decisive = stamps["due_ns" if ring == CONSUMER else "relay_out_ns"]
         measured = decisive >= self._measured_from_ns
         if not measured.all():
             stamps = {name: column[measured] for name, column in stamps.items()}
         self._hops.record(stamps)
+
+    def take_interval(self) -> tuple[HopFigures, Histogram]:
+        """The hops of all ticks, and the fan-out, since the last call; begins the next interval."""
+        taken = self._interval or (HopFigures(), Histogram())
+        self._interval = HopFigures(), Histogram()
+        return taken
+
+    def waiting(self) -> dict[str, int]:
+        """Rows that wait in each ring of ticks."""
+        return {
+            ring: self._readers[ring].written - self._readers[ring].taken
+            for ring in (*TICK_RINGS, SUBSCRIBER)
+        }
+
+    @property
+    def clients(self) -> int:
+        """WebSocket clients of the relay, now."""
+        return self._readers[RELAY].counters[RelayCounter.CLIENTS]
 
     def _close_seconds(self, now_ns: int) -> None:
         while now_ns >= self._second_ends_ns > 0:

@@ -108,6 +108,8 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What becomes of one that can't keep up."""
     subscriber_queue: int = 1024
     """How many ticks behind that is."""
+    publish_stats: bool = False
+    """Whether statistics go to topics beside that of the ticks, once a second."""
     consumer_alone: bool = False
     """`latbench consume`: the load is somebody else's, and its options are of no meaning."""
 

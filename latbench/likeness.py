@@ -33,6 +33,7 @@ _LOAD: Final = (
     "delays_injected",
     "subscribers",
     "consumer_alone",
+    "publish_stats",
 )
 """Of the configuration: what is asked of a pipeline, and how it is looked at. Hiccup meters keep
 CPUs awake, so figures with and without them differ (p99 2.1 and 2.9 ms, docs/performance.md)."""

@@ -170,6 +170,11 @@ class RingReader(_Mapping):
         return int(self.header[_OVERRUNS])
 
     @property
+    def taken(self) -> int:
+        """Rows that `drain` has given so far."""
+        return int(self.header[_TAIL])
+
+    @property
     def written(self) -> int:
         """Rows the writer has published so far."""
         return int(self.header[_HEAD])

@@ -15,12 +15,14 @@ from typing import Final
 import msgspec
 
 from latbench.assignment import Assignment
+from latbench.broker import prepare_topics
 from latbench.clock import NS_PER_MS, NS_PER_S, WallAnchor, monotonic_ns
 from latbench.collector import Collector, Rings
 from latbench.control import Start, Stop, Until
 from latbench.errors import LatbenchError
 from latbench.launch import Detour, Launch, Straight
 from latbench.processes import Crew
+from latbench.publishing import TOPICS, Publisher
 from latbench.recording import PROCESSES
 from latbench.result import Environment, RunResult, RunStatus, Snapshot, StageSnapshot
 from latbench.sampler import Sampler
@@ -123,6 +125,8 @@ class _Session:
         self.crew = crew
         self._next_view_ns = 0
         self._next_tally_ns = 0
+        self._publisher: Publisher | None = None
+        self._last_said = ""
 
     # --- beginning ----------------------------------------------------------------------------
 
@@ -145,6 +149,8 @@ class _Session:
             launch.hire(self._rings, self.spool)
             described = self._get_ready()
             facts = launch.prepare_broker()
+        if self.config.publish_stats:
+            prepare_topics(self.config, facts.bootstrap, TOPICS)
         own_cost_ns = launch.give_work(facts)
         lead_ns = REPLAY_LEAD_NS if self.config.is_replay else START_LEAD_NS
         self.start_ns = monotonic_ns() + lead_ns
@@ -162,6 +168,11 @@ class _Session:
                 floor=floor,
             )
         )
+        if self.config.publish_stats:
+            self._publisher = Publisher(
+                self.config, facts.bootstrap, self.run_id, anchor, self._keep_said
+            )
+            self._publisher.begin(self.start_ns, self.collector)
         if self.config.hiccups:
             self._meter.start()
         self.collector.begin(self.start_ns)
@@ -241,9 +252,20 @@ class _Session:
         now_ns = monotonic_ns()
         self.collector.drain(now_ns)
         self._sample(now_ns)
+        if self._publisher is not None and self._publisher.is_due(now_ns):
+            self._publish(self._publisher, now_ns)
         if now_ns >= self._next_tally_ns:
             self._next_tally_ns = now_ns + TALLY_INTERVAL_NS
             self.spool.write_tally(self._tally())
+
+    def _publish(self, publisher: Publisher, now_ns: int) -> None:
+        told = self.failure or self._last_said
+        publisher.publish(now_ns, self.collector, self._snapshot(), told)
+
+    def _keep_said(self, text: str) -> None:
+        self._last_said = text
+        if len(self.said) < _SAID_KEPT:
+            self.said.append(text)
 
     def _sample(self, now_ns: int, *, at_once: bool = False) -> None:
         pids = {stage.stage: stage.pid for stage in self.crew.members.values() if not stage.ended}
@@ -251,7 +273,8 @@ class _Session:
 
     def _hear(self, timeout_s: float) -> None:
         """Take what the stages say, up to `timeout_s`, and show it."""
-        self.said += self.crew.listen(timeout_s)[: _SAID_KEPT - len(self.said)]
+        for text in self.crew.listen(timeout_s):
+            self._keep_said(text)
         if monotonic_ns() >= self._next_view_ns:
             self._next_view_ns = monotonic_ns() + VIEW_INTERVAL_NS
             self._show()
@@ -336,6 +359,10 @@ class _Session:
 
     def end_stages(self) -> None:
         """End every process and take the last rows."""
+        if self._publisher is not None:  # before a broker of its own goes
+            self._publish(self._publisher, monotonic_ns())
+            self._publisher.close()
+            self._publisher = None
         try:
             self._sample(monotonic_ns(), at_once=True)
         finally:  # on a full disk, too

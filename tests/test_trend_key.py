@@ -33,6 +33,7 @@ MATTERS: dict[str, Any] = {
 DIFFERS: dict[str, Any] = {
     "duration_ns": 10**9, "warmup_ns": 0, "warmup_auto": True, "topic": "other", "ws_port": 8765,
     "seed": 2, "loop": True, "drain_timeout_ns": 1, "allow": ("ticks-lost",), "floor": True,
+    "publish_stats": True,
     "delays_injected": True,  # not used at all
     "subscriber_queue": 7, "slow_client": "disconnect",  # without subscribers, see below
 }  # fmt: skip

@@ -117,6 +117,15 @@ def run(
     ] = None,
     strict: options.Strict = False,
     # --- output
+    publish_stats: Annotated[
+        bool,
+        typer.Option(
+            "--publish-stats",
+            metavar="",
+            help="Each second's figures to the topics latency-stats and system-health, as JSON.",
+            rich_help_panel=options.KAFKA,
+        ),
+    ] = False,
     floor: Annotated[
         bool,
         typer.Option(
@@ -205,6 +214,7 @@ def run(
         realtime=realtime,
         compiled=compiled and wasm.is_available(),
         floor=floor,
+        publish_stats=publish_stats,
         subscribers=options.parse_subscribers(subscribers),
         slow_client=options.parse_slow_client(slow_client),
         subscriber_queue=options.parse_subscriber_queue(subscriber_queue),
