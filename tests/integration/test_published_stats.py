@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -23,6 +24,17 @@ def validator(topic: str) -> jsonschema.Draft202012Validator:
     )
 
 
+def records_of(kafka: KafkaServer, topic: str, run_id: str) -> list[dict[str, Any]]:
+    """What a run has published on a topic, each record valid."""
+    found = []
+    for each in read_topic(kafka.bootstrap, topic):
+        record = json.loads(each.value)
+        validator(topic).validate(record)
+        if record["run"] == run_id:
+            found.append(record)
+    return found
+
+
 @pytest.mark.parametrize("subscribers", [0, 5])
 def test_each_second_is_published_and_seconds_add_up_to_the_run(
     subscribers: int, kafka: KafkaServer, kafka_topic: str, tmp_path: Path
@@ -34,16 +46,9 @@ def test_each_second_is_published_and_seconds_add_up_to_the_run(
     )  # fmt: skip
     assert run.code == 0, run.talk
     result = read_result(tmp_path / "p.parquet")
-    latencies = [
-        record
-        for record in (
-            json.loads(each.value) for each in read_topic(kafka.bootstrap, "latency-stats")
-        )
-        if record["run"] == result.run_id
-    ]
+    latencies = records_of(kafka, "latency-stats", result.run_id)
     added: dict[str, HdrHistogram] = {}
     for record in latencies:
-        validator("latency-stats").validate(record)
         assert 0 < record["interval_ns"] < 10 * 10**9
         histogram = HdrHistogram.decode(record["histogram"])
         assert histogram.get_total_count() == record["count"]
@@ -58,16 +63,9 @@ def test_each_second_is_published_and_seconds_add_up_to_the_run(
     assert ("fanout" in added) == bool(subscribers)
     if subscribers:
         assert added["fanout"].get_total_count() == 900 * subscribers
-    health = [
-        record
-        for record in (
-            json.loads(each.value) for each in read_topic(kafka.bootstrap, "system-health")
-        )
-        if record["run"] == result.run_id
-    ]
+    health = records_of(kafka, "system-health", result.run_id)
     assert len(health) >= 3
     for record in health:
-        validator("system-health").validate(record)
         stages = {stage["stage"] for stage in record["stages"]}
         assert {"supervisor", "generator", "relay", "consumer"} <= stages
     assert health[-1]["sent"] == health[-1]["consumed"] == 900
