@@ -84,8 +84,8 @@ no_ticks: Final = st.one_of(
     _json.map(lambda value: json.dumps(value).encode()),
     # no stamp is right, and often one is missing
     _stamps.map(lambda stamps: json.dumps({"latbench": stamps}).encode()),
-    st.integers(300, 100_000).map(lambda depth: b'{"a":' * depth),
-    st.integers(100_000, 2_000_000).map(lambda size: b" " * size),
+    st.integers(300, 13_000).map(lambda depth: b'{"a":' * depth),
+    st.integers(1_000, 65_536).map(lambda size: b" " * size),
 )
 ticks: Final = st.builds(
     forged_tick,
@@ -106,6 +106,15 @@ def _fragmented(message: bytes, parts: int) -> bytes:
     return frame(PING, b"between").join(frames)
 
 
+def _blanks(size: int) -> bytes:
+    return frame(TEXT, b" " * size)
+
+
+def _text(message: bytes) -> bytes:
+    """What is UTF-8 of a message: all else ends its connection."""
+    return message.decode(errors="replace").encode()
+
+
 def _one(name: str, make: Callable[[bytes], bytes], **more: Any) -> st.SearchStrategy[Attack]:
     """A frame or more around a message that is no tick."""
     return no_ticks.map(lambda message: Attack(name, make(message), **more))
@@ -116,11 +125,12 @@ def _bytes(name: str, data: st.SearchStrategy[bytes], **more: Any) -> st.SearchS
 
 
 KINDS: Final[tuple[st.SearchStrategy[Attack], ...]] = (
-    _one("text that is no tick", lambda message: frame(TEXT, message), malformed=1),
+    _one("text that is no tick", lambda message: frame(TEXT, _text(message)), malformed=1),
+    _one("text that is no UTF-8", lambda message: frame(TEXT, message + b"\xff"), perhaps=1),
     _one("binary that is no tick", lambda message: frame(BINARY, message), malformed=1),
     ticks.map(lambda tick: Attack("another run's tick", frame(TEXT, tick), relayed=1)),
     ticks.map(lambda tick: Attack("the same as binary", frame(BINARY, tick), relayed=1)),
-    st.builds(_fragmented, no_ticks, st.integers(2, 9)).map(
+    st.builds(_fragmented, no_ticks.map(_text), st.integers(2, 9)).map(
         lambda data: Attack("fragments that make no tick", data, malformed=1)
     ),
     st.builds(_fragmented, ticks, st.integers(2, 9)).map(
@@ -143,16 +153,17 @@ KINDS: Final[tuple[st.SearchStrategy[Attack], ...]] = (
     ),
     _bytes("a long ping", st.binary(min_size=126, max_size=300).map(lambda b: frame(PING, b))),
     _bytes("a strange close", st.binary(max_size=125).map(lambda data: frame(CLOSE, data))),
-    st.integers(2**24 + 1, 2**64 - 1).map(
+    st.integers(2**16 + 1, 2**64 - 1).map(
         lambda length: Attack("too large", frame(TEXT, b"x" * 99, length=length))
     ),
+    _bytes("too large, and whole", st.integers(65_537, 2_000_000).map(_blanks)),
     _one(
         "reset within a frame",
         lambda message: frame(TEXT, message, length=len(message) + 9),
         ending="reset",
     ),
     _one("reset after a frame", lambda data: frame(TEXT, data), perhaps=1, ending="reset"),
-    _one("half-closed", lambda data: frame(TEXT, data), malformed=1, ending="half-close"),
+    _one("half-closed", lambda data: frame(TEXT, _text(data)), malformed=1, ending="half-close"),
     _one(
         "half-closed within a frame",
         lambda message: frame(TEXT, message, length=len(message) + 9),

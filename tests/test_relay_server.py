@@ -21,7 +21,7 @@ from latbench.stages.websocket import Server
 from latbench.stages.websocket_server import WebsocketServer
 from tests.cli import until
 from tests.serving import each_server, on_a_loop, serving
-from tests.websocket_client import CLOSE, PONG, TEXT, RawClient, frame, handshake
+from tests.websocket_client import CLOSE, CONTINUATION, PONG, TEXT, RawClient, frame, handshake
 
 each_library = pytest.mark.parametrize("server_engine", WS_ENGINES)
 QUICK = ServerSettings(ping_after_s=0.5, ping_timeout_s=0.5)
@@ -298,12 +298,12 @@ def test_a_stop_lets_subscribers_have_what_is_there_for_them_and_says_1001(
 ) -> None:
     async def main() -> None:
         async with serving(server_engine) as (server, _):
-            clients = [await client_of(server, "/ticks", max_queue=None) for _ in range(100)]
-            await until(lambda: len(server.fanout) == 100)
-            publish(server, *(b"%d" % number for number in range(500)))
+            clients = [await client_of(server, "/ticks", max_queue=None) for _ in range(30)]
+            await until(lambda: len(server.fanout) == 30)
+            publish(server, *(b"%d" % number for number in range(200)))
             await server.close()
             for client in clients:
-                assert await receive(client, 500) == [b"%d" % number for number in range(500)]
+                assert await receive(client, 200) == [b"%d" % number for number in range(200)]
                 await client.wait_closed()
                 assert client.close_code == 1001
 
@@ -362,5 +362,61 @@ def test_a_pong_that_nobody_asked_for_is_no_message(server_engine: str) -> None:
             assert not await asyncio.to_thread(client.was_heard)
             assert received == []
             client.close()
+
+    on_a_loop(main)
+
+
+@each_server
+@pytest.mark.parametrize(
+    ("frames", "code"),
+    [
+        pytest.param(frame(TEXT, b"x", reserved=4), 1002, id="reserved bit"),
+        pytest.param(frame(CLOSE, b"\x03\xe8", reserved=1), 1002, id="reserved bit of a close"),
+        pytest.param(frame(TEXT, b"\xce\xba\xed\xa0\x80"), 1007, id="no UTF-8"),
+        pytest.param(
+            frame(TEXT, b"\xce", fin=False) + frame(CONTINUATION, b"\xff"), 1007,
+            id="no UTF-8 in fragments",
+        ),
+        pytest.param(frame(CLOSE, b"\x03\xee"), 1002, id="close 1006, which is never sent"),
+        pytest.param(frame(CLOSE, b"\x00\x00"), 1002, id="close 0"),
+        pytest.param(frame(CLOSE, b"\x03"), 1002, id="half a close code"),
+        pytest.param(frame(CLOSE, b"\x03\xe8\xff"), 1007, id="close with a reason of no UTF-8"),
+        pytest.param(frame(CLOSE, b"\x0b\xb8fine"), 3000, id="close 3000"),
+        pytest.param(frame(CLOSE), None, id="close without a code"),
+    ],
+)  # fmt: skip
+def test_close_codes_are_those_of_the_standard(
+    frames: bytes, code: int | None, server_engine: str
+) -> None:
+    """As the Autobahn test suite asks for them (3, 6 and 7)."""
+
+    async def main() -> None:
+        async with serving(server_engine) as (server, received):
+            client = await asyncio.to_thread(RawClient.upgraded, server.port, "/ingest")
+            client.send(frames)
+            answer = await asyncio.to_thread(client.read_to_the_end)
+            assert answer[0] == 0x80 | CLOSE
+            told = int.from_bytes(answer[2:4], "big") if answer[1] else None
+            assert told == code
+            assert received == []
+            client.close()
+
+    on_a_loop(main)
+
+
+@each_server
+def test_text_beyond_ascii_is_taken_and_so_is_what_is_no_text(server_engine: str) -> None:
+    async def main() -> None:
+        async with serving(server_engine) as (server, received):
+            client = await client_of(server, "/ingest")
+            rupees = "₹ 24,321.55".encode()
+            await client.send(rupees.decode())
+            await client.send(["₹", " 1"])
+            await client.send(b"\xff\xfe")  # binary
+            client.transport.write(frame(TEXT, rupees) * 20)
+            await until(lambda: len(received) == 23)
+            assert received[:3] == [rupees, "₹ 1".encode(), b"\xff\xfe"]
+            assert received[3:] == [rupees] * 20
+            await client.close()
 
     on_a_loop(main)

@@ -435,7 +435,10 @@ SENT_NS = 1_700_000_000_000_000_000
 
 def texts(count: int, first: int = 0) -> list[bytes]:
     """Messages of one length, none like another."""
-    return [b"%8d " % i + random.Random(i).randbytes(240) for i in range(first, first + count)]
+    return [
+        b"%8d " % i + random.Random(i).randbytes(120).hex().encode()
+        for i in range(first, first + count)
+    ]
 
 
 def stream(messages: list[bytes]) -> bytes:

@@ -128,6 +128,16 @@ class RawClient:
             return True
         return False
 
+    def read_to_the_end(self) -> bytes:
+        """All that comes until the relay closes the connection."""
+        received = b""
+        with contextlib.suppress(ConnectionResetError):
+            while (data := self._read()) != b"":
+                received += data or b""
+                if data is None:
+                    self._wait(select.POLLIN)
+        return received
+
     def hold_little(self) -> None:
         """Let the kernel keep no more than a few kilobytes that have not been read."""
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
