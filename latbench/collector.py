@@ -7,11 +7,13 @@ from collections import deque
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from latbench.analysis import HopFigures, summarise
 from latbench.clock import NS_PER_S
 from latbench.fanout_figures import fanout_latencies
 from latbench.histogram import Histogram
+from latbench.rates import RateWindow
 from latbench.recording import (
     ACKS,
     COLUMNS,
@@ -35,6 +37,8 @@ from latbench.tick import FANOUT, HOPS
 
 HISTORY_S: Final = 60
 _NOT_YET: Final = 1 << 62
+_MEASURING: Final = (*TICK_RINGS, SUBSCRIBER)
+"""Rings whose rows make the figures of hops."""
 _STATISTICS_ROWS: Final = 256
 """One comes a second."""
 
@@ -48,13 +52,27 @@ def _rows_of(ring: str, tick_rows: int, subscriber_rows: int) -> int:
     return MIN_ROWS if ring in HICCUPS.values() else _STATISTICS_ROWS
 
 
-class Rings:
-    """The shared memory of all rings of a run."""
+def stamps_of(ring: str, rows: Rows) -> dict[str, npt.NDArray[np.int64]]:
+    """The moments that rows of a ring have, by column."""
+    columns = enumerate(COLUMNS[ring])
+    return {name: rows[:, number] for number, name in columns if name.endswith("_ns")}
 
-    def __init__(self, peak_rate_hz: float, subscribers: int = 0) -> None:
+
+class Rings:
+    """The shared memory of all rings of a run.
+
+    `only`: of one stage, which is alone; the others' are there, and as small as can be.
+    """
+
+    def __init__(
+        self, peak_rate_hz: float, subscribers: int = 0, *, only: str | None = None
+    ) -> None:
         rows, rows_of_all = ring_rows(peak_rate_hz), ring_rows(peak_rate_hz * subscribers)
+        used = COLUMNS.keys() if only is None else RINGS_OF_STAGE[only]
         self._descriptors = {
-            ring: create_memory(len(columns), _rows_of(ring, rows, rows_of_all))
+            ring: create_memory(
+                len(columns), _rows_of(ring, rows, rows_of_all) if ring in used else 1
+            )
             for ring, columns in COLUMNS.items()
         }
         self.readers = {
@@ -101,7 +119,7 @@ class Collector:
         self._p99_per_second: deque[int] = deque(maxlen=HISTORY_S)
         self.seconds = 0
         """Whole seconds since the start."""
-        self._marks: deque[tuple[int, int, int]] = deque()
+        self._rates = RateWindow()
         self._visited_ns = self._taken_upto_ns = 0
         self._strangers = 0
 
@@ -141,11 +159,7 @@ class Collector:
     def _count(self, ring: str, rows: Rows) -> None:
         if ring == CONSUMER:  # with this run's id, but never sent: forged
             self._strangers += int(np.count_nonzero(rows[:, 0] >= self.sent))
-        stamps = {
-            name: rows[:, number]
-            for number, name in enumerate(COLUMNS[ring])
-            if name.endswith("_ns")
-        }
+        stamps = stamps_of(ring, rows)
         if ring == CONSUMER:
             # every tick shows in the sparkline, those of the warm-up too: that is where one sees
             # a broker getting warm
@@ -168,8 +182,7 @@ class Collector:
     def waiting(self) -> dict[str, int]:
         """Rows that wait in each ring of ticks."""
         return {
-            ring: self._readers[ring].written - self._readers[ring].taken
-            for ring in (*TICK_RINGS, SUBSCRIBER)
+            ring: self._readers[ring].written - self._readers[ring].taken for ring in _MEASURING
         }
 
     @property
@@ -236,7 +249,7 @@ class Collector:
     @property
     def progress(self) -> int:
         """A number that grows whenever anything is recorded anywhere."""
-        return sum(self._recorded(ring) for ring in (*TICK_RINGS, SUBSCRIBER))
+        return sum(self._recorded(ring) for ring in _MEASURING)
 
     def tally(self) -> Tally:
         """The counters that no row tells, now."""
@@ -255,7 +268,7 @@ class Collector:
             generator_backpressure=generator[GeneratorCounter.BACKPRESSURE],
             generator_backpressure_ns=generator[GeneratorCounter.BACKPRESSURE_NS],
             # of ticks: a row of a hiccup meter that is missing makes no figure of a hop wrong
-            ring_overruns=sum(self._readers[ring].overruns for ring in (*TICK_RINGS, SUBSCRIBER)),
+            ring_overruns=sum(self._readers[ring].overruns for ring in _MEASURING),
             consumer_errors=consumer[ConsumerCounter.ERRORS],
             subscribers=subscriber[SubscriberCounter.CONNECTED],
             subscribers_ended=subscriber[SubscriberCounter.ENDED],
@@ -287,14 +300,5 @@ class Collector:
 
     def rates(self, now_ns: int) -> tuple[float, float]:
         """Ticks sent and consumed a second, over the last second (call a few times a second)."""
-        self._marks.append((now_ns, self.sent, self.consumed))
-        while len(self._marks) > 2 and self._marks[1][0] <= now_ns - NS_PER_S:
-            self._marks.popleft()
-        then_ns, sent, consumed = self._marks[0]
-        span_ns = now_ns - then_ns
-        if not span_ns:
-            return 0.0, 0.0
-        return (
-            (self.sent - sent) * NS_PER_S / span_ns,
-            (self.consumed - consumed) * NS_PER_S / span_ns,
-        )
+        sent_hz, consumed_hz = self._rates.rates_hz(now_ns, self.sent, self.consumed)
+        return sent_hz, consumed_hz

@@ -33,32 +33,22 @@ from latbench.standalone import RING_RATE_HZ, Lone
 _TALLY_NS: Final = NS_PER_S
 
 
-class Consumption(msgspec.Struct, frozen=True, kw_only=True):
-    """How it ended."""
-
-    result: RunResult | None
-    """None: no tick came."""
-    signal: int
-
-
 def consume(
     config: RunConfig,
     facts: BrokerFacts,
     output: Path,
     observe: Callable[[Snapshot], None],
-    *,
-    compiled: bool,
-) -> Consumption:
+) -> RunResult | None:
     """Record the first run that comes until a signal, or for `config.duration_ns`.
 
-    The result file lies at `output` afterwards, if any tick came. Raises `LatbenchError`, and
-    `Interrupted` for a signal before the consumer is ready. No process is left running.
+    The result file lies at `output` afterwards; None where no tick came. Raises `LatbenchError`,
+    and `Interrupted` for a signal before the consumer is ready. No process is left running.
     """
     with Signals() as signals:
         spool = SpoolWriter(spool_path(output))
         session = _Session(config, facts, spool, observe)
         try:
-            session.begin(signals, compiled=compiled)
+            session.begin(signals)
             session.go_on(signals)
         except BaseException:
             session.end()
@@ -68,10 +58,10 @@ def consume(
         session.end()
         if not session.has_ticks:
             spool.remove()
-            return Consumption(result=None, signal=signals.first)
+            return None
         result = conclude(SpoolReader(spool.path), RunStatus.COMPLETE, "", output)
         spool.remove()
-        return Consumption(result=result, signal=signals.first)
+        return result
 
 
 class _Session:
@@ -88,7 +78,7 @@ class _Session:
         self._facts = facts
         self._spool = spool
         self._observe = observe
-        self._rings = Rings(RING_RATE_HZ)
+        self._rings = Rings(RING_RATE_HZ, only=CONSUMER)
         self._collector = Collector(self._rings.readers, spool)
         self._sampler = Sampler(spool)
         self._crew = Crew()
@@ -99,7 +89,6 @@ class _Session:
         self._lone = Lone(self._crew, self._process, self, self._said.append)
         self._start_ns = 0
         self._preface: Preface | None = None
-        self._found = ""
         self._next_tally_ns = 0
         self._phase = "consuming"
 
@@ -108,7 +97,7 @@ class _Session:
         """Whether any tick came."""
         return self._collector.consumed > 0
 
-    def begin(self, signals: Signals, *, compiled: bool) -> None:
+    def begin(self, signals: Signals) -> None:
         """Until it is at the topic's end."""
         config = self._config
         plan = ConsumerPlan(
@@ -117,7 +106,7 @@ class _Session:
             hiccups=config.hiccups,
             spin=config.spin,
             realtime=config.realtime,
-            compiled=compiled,
+            compiled=config.compiled,
             kafka_client=config.kafka_client,
             topic=config.topic,
             partitions=self._facts.partitions,
@@ -155,10 +144,9 @@ class _Session:
         """See `Emptied`."""
         now_ns = monotonic_ns()
         self._collector.drain(now_ns, last=last)
-        if self._process.found and not self._found and self._preface is not None:
-            self._found = self._process.found
-            preface = msgspec.structs.replace(self._preface, run_id=self._found)
-            self._spool.write_preface(preface)
+        if self._preface is not None and self._process.found != self._preface.run_id:
+            self._preface = msgspec.structs.replace(self._preface, run_id=self._process.found)
+            self._spool.write_preface(self._preface)
         if not last:
             self._sampler.sample(now_ns, {CONSUMER: self._process.pid})
         if now_ns >= self._next_tally_ns or last:

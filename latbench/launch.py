@@ -10,11 +10,9 @@ from typing import Final, Protocol, TypedDict
 from latbench import broker
 from latbench.assignment import Assignment
 from latbench.batch import wasm
-from latbench.clock import NS_PER_S, monotonic_ns
 from latbench.collector import Rings
 from latbench.config import RunConfig
 from latbench.control import Ready, Work
-from latbench.errors import LatbenchError
 from latbench.floor import RUN_SAMPLES, run_interval_ns
 from latbench.plan import (
     MAX_MESSAGE_BYTES,
@@ -30,9 +28,7 @@ from latbench.probing import measure_floor, prepare_floor
 from latbench.processes import Crew
 from latbench.result import BrokerFacts, Floor
 from latbench.spool import SpoolWriter
-from latbench.units import format_duration
 
-READY_TIMEOUT_NS: Final = 30 * NS_PER_S
 CLIENTS_BESIDES: Final = 1_000
 """Of a run's relay: whoever wants to look on."""
 
@@ -125,9 +121,7 @@ class Launch:
 
         def hear() -> None:
             self._hear(0.0)
-            failure = self._crew.failure()
-            if failure is not None:
-                raise self._with_log(failure)
+            self._crew.check()
 
         self._crew.dismiss_spares()
         prepare_floor(self._config, facts.bootstrap)
@@ -183,14 +177,14 @@ class Launch:
             **common,
             cpu=pinned.get("generator"),
             coalesce_ns=config.coalesce_ns,
-            url=f"ws://{_in_url(host)}:{port}/ingest",
+            url=f"ws://{in_url(host)}:{port}/ingest",
             ws_engine=config.ws_engine,
             source=self._assignment.source,
             horizon_ns=self._assignment.horizon_ns,
         )
         self._crew["generator"].send(Work(generator))
         if config.subscribers:
-            own_address = f"{_in_url(_reachable(config.ws_host))}:{relay_ready.port}"
+            own_address = f"{in_url(_reachable(config.ws_host))}:{relay_ready.port}"
             subscriber = SubscriberPlan(
                 **common, url=f"ws://{own_address}/ticks", clients=config.subscribers
             )
@@ -205,26 +199,7 @@ class Launch:
 
     def _ready(self, name: str) -> Ready:
         """Wait until a stage is ready."""
-        stage = self._crew[name]
-        deadline_ns = monotonic_ns() + READY_TIMEOUT_NS
-        while stage.ready is None:
-            self._hear(0.05)
-            failure = self._crew.failure()
-            if failure is not None:
-                raise self._with_log(failure)
-            if monotonic_ns() > deadline_ns:
-                raise LatbenchError(
-                    f"the {name} is not ready after {format_duration(READY_TIMEOUT_NS)}",
-                    "; ".join(stage.log_tail()) or "its log is empty",
-                )
-        return stage.ready
-
-    def _with_log(self, failure: LatbenchError) -> LatbenchError:
-        """A stage that died before the run began: its log goes with the spool, so quote it."""
-        first = self._crew.broken[0]
-        if first.failed is None:
-            failure.hint = "its log ends: " + ("; ".join(first.log_tail()) or "(empty)")
-        return failure
+        return self._crew.wait_ready(name, self._hear)
 
 
 def _server_settings(config: RunConfig) -> ServerSettings:
@@ -244,5 +219,6 @@ def _reachable(host: str) -> str:
     return "::1" if host == "::" else host
 
 
-def _in_url(host: str) -> str:
+def in_url(host: str) -> str:
+    """A host as it stands before a colon and a port (RFC 3986, 3.2.2)."""
     return f"[{host}]" if ":" in host else host

@@ -8,9 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from latbench.clock import NS_PER_S, monotonic_ns
 from latbench.control import (
     STAGE_FD_VARIABLE,
     Done,
@@ -26,8 +28,11 @@ from latbench.control import (
     Work,
 )
 from latbench.errors import ExitCode, LatbenchError
+from latbench.units import format_duration
 
 LOG_TAIL_LINES: Final = 5
+READY_TIMEOUT_NS: Final = 30 * NS_PER_S
+_HEAR_S: Final = 0.05
 _END_TIMEOUT_S: Final = 5.0
 
 
@@ -266,6 +271,30 @@ class Crew:
         return LatbenchError(
             f"the {first.stage} died ({first.describe_end()})", "the end of its log is above"
         )
+
+    def check(self) -> None:
+        """Raise why a stage broke, if one did; a log that nobody will find later is quoted."""
+        failure = self.failure()
+        if failure is None:
+            return
+        first = self.broken[0]
+        if first.failed is None:
+            failure.hint = "its log ends: " + ("; ".join(first.log_tail()) or "(empty)")
+        raise failure
+
+    def wait_ready(self, name: str, hear: Callable[[float], None]) -> Ready:
+        """Wait until a stage is ready; `hear` takes what all of them say, up to so many seconds."""
+        stage = self.members[name]
+        deadline_ns = monotonic_ns() + READY_TIMEOUT_NS
+        while stage.ready is None:
+            hear(_HEAR_S)
+            self.check()
+            if monotonic_ns() > deadline_ns:
+                raise LatbenchError(
+                    f"the {name} is not ready after {format_duration(READY_TIMEOUT_NS)}",
+                    "; ".join(stage.log_tail()) or "its log is empty",
+                )
+        return stage.ready
 
     def end(self) -> None:
         """End all of them, the source of work first; leaves none running."""

@@ -16,14 +16,14 @@ import msgspec
 
 from latbench.analysis import HopFigures, summarise
 from latbench.clock import NS_PER_MS, NS_PER_S, WallAnchor, monotonic_ns
-from latbench.collector import Rings
+from latbench.collector import Rings, stamps_of
 from latbench.control import Ready, Start, Stop, Work
-from latbench.errors import LatbenchError
 from latbench.fanout_figures import fanout_latencies
 from latbench.histogram import Histogram
 from latbench.plan import StagePlan
 from latbench.processes import Crew, StageProcess
-from latbench.recording import COLUMNS, HICCUPS, SUBSCRIBER
+from latbench.rates import RateWindow
+from latbench.recording import HICCUPS, SUBSCRIBER
 from latbench.result import HopSummary
 from latbench.ring import RingReader, Rows
 from latbench.signals import Interrupted, Signals
@@ -33,10 +33,8 @@ RING_RATE_HZ: Final = 50_000
 """What rings are sized for where nobody knows the rate: four seconds of it fit."""
 _DRAIN_S: Final = 0.05
 _OBSERVE_NS: Final = 250 * NS_PER_MS
-_READY_TIMEOUT_NS: Final = 30 * NS_PER_S
 _END_TIMEOUT_NS: Final = 10 * NS_PER_S
 _START_LEAD_NS: Final = 50 * NS_PER_MS
-_RATE_SPAN_NS: Final = NS_PER_S
 
 
 class StageFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,17 +69,8 @@ class _Tally:
         self._readers = readers
         self._hops = HopFigures()
         self._fanout = Histogram()
-        self._marks: list[tuple[int, dict[str, int]]] = []
+        self._rates = RateWindow()
         self.since_ns = monotonic_ns()
-
-    def begin(self, on_ready: Callable[[Ready], None]) -> Callable[[Ready], None]:
-        """`on_ready`, from which moment on time counts."""
-
-        def ready(answer: Ready) -> None:
-            self.since_ns = monotonic_ns()
-            on_ready(answer)
-
-        return ready
 
     def drain(self, *, last: bool = False) -> None:
         """See `Emptied`."""
@@ -94,26 +83,19 @@ class _Tally:
         if ring == SUBSCRIBER:
             self._fanout.record(fanout_latencies(rows, 0))
             return
-        columns = COLUMNS[ring]
-        self._hops.record(
-            {name: rows[:, at] for at, name in enumerate(columns) if name.endswith("_ns")}
-        )
+        self._hops.record(stamps_of(ring, rows))
 
     def figures(self) -> StageFigures:
         now_ns = monotonic_ns()
         rows = {ring: reader.written for ring, reader in self._readers.items()}
-        self._marks.append((now_ns, rows))
-        while len(self._marks) > 2 and self._marks[1][0] <= now_ns - _RATE_SPAN_NS:
-            self._marks.pop(0)
-        then_ns, before = self._marks[0]
-        span_ns = max(now_ns - then_ns, 1)
+        rates_hz = self._rates.rates_hz(now_ns, *rows.values())
         elapsed_ns = max(now_ns - self.since_ns, 1)
         fanout = [summarise(FANOUT.name, self._fanout, elapsed_ns)] if self._fanout.count else []
         hops = [each for each in self._hops.summaries(elapsed_ns) if each.count]
         return StageFigures(
             elapsed_ns=elapsed_ns,
             rows=rows,
-            rates_hz={ring: (rows[ring] - before[ring]) * NS_PER_S / span_ns for ring in rows},
+            rates_hz=dict(zip(rows, rates_hz, strict=True)),
             counters={ring: tuple(reader.counters) for ring, reader in self._readers.items()},
             overruns=sum(reader.overruns for reader in self._readers.values()),
             hops=(*hops, *fanout),
@@ -141,7 +123,7 @@ def run_stage(
     where a signal comes before it is ready. Whatever happens no process is left running.
     """
     with Signals() as signals, tempfile.TemporaryDirectory(prefix="latbench-") as directory:
-        rings = Rings(peak_rate_hz, 1 if stage == SUBSCRIBER else 0)
+        rings = Rings(peak_rate_hz, 1, only=stage)
         crew = Crew()
         crew.hire(stage, rings.descriptors_of(stage), Path(directory) / f"{stage}.log")
         meters = HICCUPS.values()
@@ -151,14 +133,19 @@ def run_stage(
         tally = _Tally(readers)
         rings.close_descriptors()
         lone = Lone(crew, crew[stage], tally, tell)
+
+        def begin_to_count(answer: Ready) -> None:
+            tally.since_ns = monotonic_ns()
+            on_ready(answer)
+
         try:
-            lone.begin(plan, signals, tally.begin(on_ready))
+            lone.begin(plan, signals, begin_to_count)
             lone.go_on(signals, lambda: observe(tally.figures()), duration_ns)
             lone.stop(signals)
         finally:
             crew.end()
         tally.drain(last=True)
-        lone.check()
+        crew.check()
         return Ended(figures=tally.figures(), signal=signals.first)
 
 
@@ -180,21 +167,16 @@ class Lone:
 
     def begin(self, plan: StagePlan, signals: Signals, on_ready: Callable[[Ready], None]) -> None:
         """Until it is ready."""
-        process = self._process
-        process.send(Work(plan))
-        deadline_ns = monotonic_ns() + _READY_TIMEOUT_NS
-        while process.ready is None:
-            self._hear(_DRAIN_S)
-            self.check()
+        self._process.send(Work(plan))
+
+        def hear(timeout_s: float) -> None:
+            self._hear(timeout_s)
             if signals.first:
                 raise Interrupted(signals.first)
-            if monotonic_ns() > deadline_ns:
-                raise LatbenchError(
-                    f"the {process.stage} is not ready after 30 s",
-                    "; ".join(process.log_tail()) or "its log is empty",
-                )
-        on_ready(process.ready)
-        process.send(Start(start_ns=monotonic_ns() + _START_LEAD_NS, anchor=WallAnchor.take()))
+
+        on_ready(self._crew.wait_ready(self._process.stage, hear))
+        start = Start(start_ns=monotonic_ns() + _START_LEAD_NS, anchor=WallAnchor.take())
+        self._process.send(start)
 
     def go_on(self, signals: Signals, observe: Callable[[], None], duration_ns: int | None) -> None:
         """Until something ends it; `observe` is called four times a second."""
@@ -225,12 +207,3 @@ class Lone:
     def _hear(self, timeout_s: float) -> None:
         for text in self._crew.listen(timeout_s):
             self._tell(text)
-
-    def check(self) -> None:
-        """Raise what broke it."""
-        failure = self._crew.failure()
-        if failure is None:
-            return
-        if self._process.failed is None:
-            failure.hint = "its log ends: " + ("; ".join(self._process.log_tail()) or "(empty)")
-        raise failure

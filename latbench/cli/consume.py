@@ -116,20 +116,20 @@ def consume(
     with contextlib.suppress(BrokenPipeError):
         view.start()
     try:
-        ended = consume_topic(run_config, facts, path, view.update, compiled=run_config.compiled)
+        result = consume_topic(run_config, facts, path, view.update)
     except Interrupted as interrupted:
         view.stop()
         typer.echo("interrupted before the consumer was ready: nothing was measured", err=True)
         return 128 + interrupted.signum
     finally:
         view.stop()
-    if ended.result is None:
+    if result is None:
         raise LatbenchError(
             f"no tick came to {run_config.topic} at {facts.bootstrap}{_within(run_config)}",
             "latbench generate and latbench relay send some; consume hears what comes from now on",
         )
-    output.show(ended.result, path, as_json=as_json)
-    return ExitCode.OK if is_valid(ended.result) else ExitCode.INVALID
+    output.show(result, path, as_json=as_json)
+    return ExitCode.OK if is_valid(result) else ExitCode.INVALID
 
 
 def _within(config: RunConfig) -> str:

@@ -16,6 +16,7 @@ from latbench.cli.alone import conduct_stage, reach_broker
 from latbench.config import RunConfig
 from latbench.control import Ready
 from latbench.errors import UsageError
+from latbench.launch import in_url
 from latbench.plan import MAX_MESSAGE_BYTES, MAX_REPLAYED_BYTES, RelayPlan, ServerSettings
 from latbench.render.alone import RelayWords
 
@@ -154,9 +155,8 @@ def relay(
     scheme = "wss" if settings.tls_cert else "ws"
 
     def tell_address(ready: Ready) -> str:
-        host = f"[{ws_host}]" if ":" in ws_host else ws_host
         return (
-            f"the relay listens at {scheme}://{host}:{ready.port}, "
+            f"the relay listens at {scheme}://{in_url(ws_host)}:{ready.port}, "
             f"topic {run_config.topic} at {facts.bootstrap}; Ctrl-C ends it"
         )
 
