@@ -19,7 +19,7 @@ from latbench.plan import SubscriberPlan
 from latbench.recording import SUBSCRIBER, SubscriberCounter
 from latbench.stages import subscriber
 from latbench.stages.fanout import framed
-from latbench.stages.subscriber import whole_frames
+from latbench.stages.frames import whole_frames
 from latbench.tick import splice_relayed
 from tests.cli import wait_until
 from tests.relaying import alike

@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 
 from latbench.batch.ticks import RelayBatch
 from latbench.clock import monotonic_ns
+from latbench.stages.frames import frame_size
 
 _TEXTS_AT_ONCE: Final = 256
 """What comes after the relay works on these while others are still to be read."""
@@ -22,7 +23,6 @@ _FEW_BYTES: Final = 1024
 plain functions 6 µs for a tick."""
 _FEW_READS: Final = 32
 """After so many in a row that brought no more than that, this only stands in the library's way."""
-_MASKED: Final = 0x80
 
 
 class _Library(Protocol):
@@ -161,7 +161,7 @@ class BulkReader(asyncio.BufferedProtocol):
         tail = self._listener.tail_bytes
         if tail is None:
             return
-        size = self._size_of_frame(self._begin - tail) if tail else 0
+        size = frame_size(self._bytes, self._begin - tail, self._end) if tail else 0
         if size or not tail:
             self._passing = size - tail
             self.is_lost = False
@@ -170,7 +170,7 @@ class BulkReader(asyncio.BufferedProtocol):
         """Whether what is there ends where a frame does."""
         at, end = 0, self._end
         while at < end:
-            size = self._size_of_frame(at)
+            size = frame_size(self._bytes, at, end)
             if not size:
                 return False
             at += size
@@ -178,7 +178,7 @@ class BulkReader(asyncio.BufferedProtocol):
 
     def _pass_frame(self) -> bool:
         """Give the library a frame, or as much of it as is there; False: wait for more."""
-        size = self._size_of_frame(self._begin)
+        size = frame_size(self._bytes, self._begin, self._end)
         if not size:
             return False
         if size > len(self._bytes) // 2:
@@ -189,19 +189,6 @@ class BulkReader(asyncio.BufferedProtocol):
             return False
         self._pass_on(size)
         return True
-
-    def _size_of_frame(self, begin: int) -> int:  # hot path
-        """The size of the frame that begins there; 0: not enough of it is there to tell."""
-        data, available = self._bytes, self._end - begin
-        if available < 2:
-            return 0
-        length, header = data[begin + 1] & 0x7F, 2
-        if length >= 126:
-            header = 4 if length == 126 else 10
-            if available < header:
-                return 0
-            length = int.from_bytes(data[begin + 2 : begin + header], "big")
-        return header + length + (4 if data[begin + 1] & _MASKED else 0)
 
     def _pass_on(self, count: int) -> None:
         """Give so many bytes to the library."""

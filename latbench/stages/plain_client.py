@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 from typing import Final, Self
 
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidStatus, InvalidURI
 from websockets.frames import Frame
-from websockets.http11 import Response
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
@@ -87,18 +87,13 @@ def _shake_hands(
     protocol.send_request(request)
     for data in protocol.data_to_send():
         sock.sendall(data)
-    # one byte after the other would do; nothing behind the answer may be lost
-    while protocol.state is State.CONNECTING:
-        data = _read_head(sock)
-        if data:
+    while protocol.state is State.CONNECTING and protocol.handshake_exc is None:
+        if data := _read_head(sock):
             protocol.receive_data(data)
         else:
             protocol.receive_eof()
-        for event in protocol.events_received():
-            if isinstance(event, Response) and event.status_code != 101:
-                raise refused(url, event.status_code, bytes(event.body))
-        if protocol.handshake_exc is not None or not data:
             break
+    protocol.events_received()  # the answer itself, which is no frame
     error = protocol.handshake_exc
     if isinstance(error, InvalidStatus):
         raise refused(url, error.response.status_code, bytes(error.response.body))
@@ -109,9 +104,8 @@ def _shake_hands(
 
 def _read_head(sock: socket.socket) -> bytes:
     """Read up to the end of the answer's head and no further: what follows are frames."""
-    peeked = b""
-    if not hasattr(sock, "pending"):
-        peeked = sock.recv(_READ_BYTES, socket.MSG_PEEK)
-        end = peeked.find(b"\r\n\r\n")
-        return sock.recv(len(peeked) if end < 0 else end + 4)
-    return sock.recv(1)  # TLS can't be looked into
+    if isinstance(sock, ssl.SSLSocket):
+        return sock.recv(1)  # TLS can't be looked into
+    peeked = sock.recv(_READ_BYTES, socket.MSG_PEEK)
+    end = peeked.find(b"\r\n\r\n")
+    return sock.recv(len(peeked) if end < 0 else end + 4)

@@ -26,6 +26,7 @@ from latbench.plan import StagePlan, SubscriberPlan
 from latbench.recording import SUBSCRIBER, SubscriberCounter
 from latbench.ring import RingWriter
 from latbench.stages.descriptors import allow_descriptors
+from latbench.stages.frames import whole_frames
 from latbench.stages.plain_client import PlainClient
 from latbench.stages.supervised import Supervisor
 from latbench.tick import decode_relayed
@@ -139,15 +140,9 @@ class Subscribers:
                 self._take_large(client)
                 return
             memory[begin:end] = client.rest
-        try:
-            count = client.sock.recv_into(memory[end : end + _READ_BYTES])
-        except (BlockingIOError, ssl.SSLWantReadError):
-            return
-        except OSError:
-            count = 0
+        count = self._receive(client, memory[end : end + _READ_BYTES])
         received_ns = monotonic_ns()
         if not count:
-            self._end(client)
             return
         client.rest = b""
         end += count
@@ -157,16 +152,22 @@ class Subscribers:
         self._read.append(client)
         self._read_bytes = end
 
-    def _take_large(self, client: Subscription) -> None:
-        data = bytearray(_READ_BYTES)
+    def _receive(self, client: Subscription, room: memoryview) -> int:  # hot path
+        """Read once; how many bytes came. 0: none are there, or the connection has ended."""
         try:
-            count = client.sock.recv_into(data)
+            count = client.sock.recv_into(room)
         except (BlockingIOError, ssl.SSLWantReadError):
-            return
+            return 0
         except OSError:
             count = 0
         if not count:
             self._end(client)
+        return count
+
+    def _take_large(self, client: Subscription) -> None:
+        data = bytearray(_READ_BYTES)
+        count = self._receive(client, memoryview(data))
+        if not count:
             return
         rest, client.rest = client.rest, b""
         self._take_plainly(client, rest + data[:count], monotonic_ns())
@@ -277,21 +278,3 @@ class Recorder:
             self._counters[SubscriberCounter.UNKNOWN] += 1
             return
         self._push(stamps.seq, number, stamps.due_ns, stamps.relay_in_ns, received_ns)
-
-
-def whole_frames(data: bytes) -> int:
-    """How many bytes of `data`, which begins with a frame, are whole frames (RFC 6455, 5.2)."""
-    at = 0
-    while len(data) - at >= 2:
-        length, header = data[at + 1] & 0x7F, 2
-        if length >= 126:
-            header = 4 if length == 126 else 10
-            if len(data) - at < header:
-                break
-            length = int.from_bytes(data[at + 2 : at + header], "big")
-        if data[at + 1] & 0x80:
-            header += 4
-        if len(data) - at < header + length:
-            break
-        at += header + length
-    return at
