@@ -31,7 +31,10 @@ MAX_SEED: Final = 2**63 - 1
 MAX_PORT: Final = 65_535
 MAX_SUBSCRIBERS: Final = 100_000
 MAX_SUBSCRIBER_QUEUE: Final = 1_000_000
-SLOW_CLIENT: Final = ("drop-oldest", "disconnect")
+DROP_OLDEST: Final = "drop-oldest"
+DISCONNECT: Final = "disconnect"
+SLOW_CLIENT: Final = (DROP_OLDEST, DISCONNECT)
+DEFAULT_SUBSCRIBER_QUEUE: Final = 1024
 EMBEDDED_PARTITIONS: Final = 4
 """librdkafka's mock cluster makes every topic with four, and can't make topics on demand."""
 
@@ -104,9 +107,9 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the floor is measured just before."""
     subscribers: int = 0
     """WebSocket clients that take all ticks from the relay."""
-    slow_client: str = "drop-oldest"
+    slow_client: str = DROP_OLDEST
     """What becomes of one that can't keep up."""
-    subscriber_queue: int = 1024
+    subscriber_queue: int = DEFAULT_SUBSCRIBER_QUEUE
     """How many ticks behind that is."""
     publish_stats: bool = False
     """Whether statistics go to topics beside that of the ticks, once a second."""

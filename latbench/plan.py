@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from latbench.arrivals import Arrivals
+from latbench.config import DEFAULT_SUBSCRIBER_QUEUE, DROP_OLDEST
 
 MAX_MESSAGE_BYTES: Final = 64 * 1024
 """The largest message that a relay takes: a tick has 360 bytes."""
@@ -89,9 +90,9 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_clients: int = 10_000
     client_rate_hz: int = 0
     """Messages a second that one may send; 0: any number."""
-    subscriber_queue: int = 1024
+    subscriber_queue: int = DEFAULT_SUBSCRIBER_QUEUE
     """Ticks that a subscriber may be behind."""
-    slow_client: str = "drop-oldest"
+    slow_client: str = DROP_OLDEST
     """What becomes of one that is further behind; or `disconnect`."""
     ping_after_s: float = 5.0
     """Of silence."""

@@ -44,6 +44,9 @@ class Echo:
         raise AssertionError("there is no batch")
 
 
+ECHOES: dict[Any, Echo] = {}
+
+
 def echo_with_picows() -> None:
     """Have the listener tell the echo what kind of message comes."""
     listener: Any = websocket_picows._ServerListener
@@ -52,7 +55,7 @@ def echo_with_picows() -> None:
     def on_ws_frame(self: Any, transport: Any, frame: Any) -> None:
         if frame.msg_type.value in {1, 2}:
             self._hand_over()  # what is gathered is of the kind before
-            self._taker.head = 0x80 | frame.msg_type.value
+            ECHOES[self].head = 0x80 | frame.msg_type.value
         take_frame(self, transport, frame)
 
     listener.on_ws_frame = on_ws_frame
@@ -78,7 +81,9 @@ async def main() -> None:
     parser.add_argument("--engine", default="picows")
     parser.add_argument("--port", type=int, default=9001)
     arguments = parser.parse_args()
-    WebsocketServer.taker_of = lambda self, member: Echo(member)  # type: ignore[method-assign]
+    WebsocketServer.taker_of = (  # type: ignore[method-assign]
+        lambda self, member: ECHOES.setdefault(member, Echo(member))
+    )
     echo_with_picows() if arguments.engine == "picows" else echo_with_websockets()
     listener = socket.create_server(("127.0.0.1", arguments.port))
     listener.setblocking(False)

@@ -13,9 +13,10 @@ from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame
 from websockets.streams import StreamReader
 
+from latbench.config import DISCONNECT, DROP_OLDEST
 from latbench.recording import RelayCounter
 from latbench.ring import COUNTERS
-from latbench.stages.fanout import DISCONNECT, DROP_OLDEST, Fanout, deflated, framed
+from latbench.stages.fanout import Fanout, deflated, framed
 
 TURN = 32
 """Writes that go together."""

@@ -32,8 +32,8 @@ def relay(
     spin: options.Spin = False,
     realtime: options.Realtime = False,
     # --- clients
-    slow_client: options.SlowClient = "drop-oldest",
-    subscriber_queue: options.SubscriberQueue = "1024",
+    slow_client: options.SlowClient = configuration.DROP_OLDEST,
+    subscriber_queue: options.SubscriberQueue = str(configuration.DEFAULT_SUBSCRIBER_QUEUE),
     max_clients: Annotated[
         str,
         typer.Option(metavar="N", help="Connections at a time.", rich_help_panel=_CLIENTS),

@@ -24,13 +24,11 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
+from websockets.frames import CloseCode
+
+from latbench.config import DISCONNECT
 from latbench.recording import RelayCounter
 from latbench.stages.visits import DEFLATE_WINDOW_BITS
-
-DROP_OLDEST: Final = "drop-oldest"
-DISCONNECT: Final = "disconnect"
-SLOW_CLOSE_CODE: Final = 1008
-"""Policy violation (RFC 6455, 7.4.1): what it violates is told in the reason."""
 
 _WRITES_IN_A_TURN: Final = 32
 """About 0.15 ms."""
@@ -193,7 +191,7 @@ class Fanout:
 
     def join(
         self, client: Client, symbols: frozenset[str] | None, *, deflates: bool = False
-    ) -> Subscriber:
+    ) -> None:
         """From now on `client` gets the ticks of these symbols; None: of all."""
         key = symbols, deflates
         channel = self._channels.get(key)
@@ -211,7 +209,6 @@ class Fanout:
         else:
             channel.slow.add(subscriber)
         self._counters[RelayCounter.SUBSCRIBERS] = len(self._subscribers)
-        return subscriber
 
     def leave(self, client: Client) -> None:
         """It is gone, or wants no more; one that never joined is no error."""
@@ -287,7 +284,7 @@ class Fanout:
             self._counters[RelayCounter.SLOW_DISCONNECTED] += 1
             self.leave(subscriber.client)
             subscriber.client.close(
-                SLOW_CLOSE_CODE, f"too slow: {self._most} ticks behind (--slow-client)"
+                CloseCode.POLICY_VIOLATION, f"too slow: {self._most} ticks behind (--slow-client)"
             )
 
     def pause(self, client: Client) -> None:

@@ -15,10 +15,10 @@ import struct
 from collections.abc import Iterable
 from typing import Final, Protocol
 
+from websockets.frames import CloseCode
+
 from latbench.recording import RelayCounter
 
-PING_TIMEOUT_CODE: Final = 1011
-"""Unexpected condition: what `websockets` says, too, when a ping stays unanswered."""
 _SWEEP_S: Final = 0.5
 _BYTES_ACKED_AT: Final = 120
 """`tcpi_bytes_acked` in Linux's `struct tcp_info`, 8 bytes."""
@@ -109,7 +109,8 @@ class Liveness:
 
     def _give_up(self, member: Quiet) -> None:
         self._house.counters[RelayCounter.TIMED_OUT] += 1
-        member.close(PING_TIMEOUT_CODE, "no answer to a ping")
+        # what `websockets` says, too, when a ping stays unanswered
+        member.close(CloseCode.INTERNAL_ERROR, "no answer to a ping")
 
 
 def acknowledged_bytes(transport: asyncio.Transport) -> int:

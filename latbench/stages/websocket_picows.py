@@ -33,10 +33,9 @@ from latbench.errors import LatbenchError
 from latbench.plan import MAX_REPLAYED_BYTES, Connection, ServerSettings
 from latbench.stages.bulk_frames import BulkReader
 from latbench.stages.connecting import headers, refused, ssl_context
-from latbench.stages.first_message import NO_SENDING, FirstMessage
 from latbench.stages.visits import Visit
 from latbench.stages.websocket import Taker
-from latbench.stages.websocket_server import CLOSE_TIMEOUT_S, POLICY_VIOLATION, WebsocketServer
+from latbench.stages.websocket_server import CLOSE_TIMEOUT_S, WebsocketServer
 
 _DRAIN_POLL_S = 0.001
 _CLOSE_TIMEOUT_S = 5.0
@@ -135,8 +134,11 @@ class _ServerListener(WSListener):
         self.visit = visit
         """See `Member`."""
         self._most_bytes = server.settings.max_message_bytes
-        self._taker = server.taker_of(self)
-        self._take_from_the_first()
+        taker = server.taker_of(self)
+        self._on_message = taker.on_message
+        self._on_messages = taker.on_messages
+        self.take_texts = taker.on_texts
+        """See `BulkReader`."""
         self._gathered: list[bytes] = []
         self._relay_in_ns = 0
         self._fragments: list[bytes] = []
@@ -155,30 +157,6 @@ class _ServerListener(WSListener):
         """See `Member`."""
         self.over = False
         """Nothing that comes now is of any meaning (RFC 6455, 7.1.7)."""
-
-    def _take_from_the_first(self) -> None:
-        """What becomes of its messages."""
-        visit, taker = self.visit, self._taker
-        if visit.sends and not visit.receives:
-            self._pass_to(taker)
-        else:
-            self._pass_to(FirstMessage(self._on_first_message))
-
-    def _pass_to(self, taker: Taker) -> None:
-        self._on_message = taker.on_message
-        self._on_messages = taker.on_messages
-        self.take_texts = taker.on_texts
-        """See `BulkReader`."""
-
-    def _on_first_message(self) -> Taker | None:
-        """One that receives has sent something: from now on it is a sender, where it may be."""
-        if not self.visit.sends:
-            self.over = True
-            self._server.refuse(self, POLICY_VIOLATION, NO_SENDING)
-            return None
-        self._server.fanout.leave(self)
-        self._pass_to(self._taker)
-        return self._taker
 
     @property
     def transport(self) -> asyncio.Transport:

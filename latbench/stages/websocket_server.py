@@ -14,12 +14,15 @@ import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from websockets.frames import CloseCode
+
 from latbench.batch.ticks import RelayBatch
 from latbench.errors import LatbenchError, reason
 from latbench.plan import ServerSettings
 from latbench.recording import RelayCounter
 from latbench.ring import COUNTERS
 from latbench.stages.fanout import Fanout
+from latbench.stages.first_message import FromFirstMessage
 from latbench.stages.front_door import Admit, FrontDoor
 from latbench.stages.liveness import Liveness
 from latbench.stages.loop_pace import LoopPace
@@ -27,15 +30,10 @@ from latbench.stages.message_rate import LimitedTaker
 from latbench.stages.visits import Reception, Visit
 from latbench.stages.websocket import Taker
 
-GOING_AWAY: Final = 1001
-POLICY_VIOLATION: Final = 1008
-TRY_AGAIN_LATER: Final = 1013
-"""Close codes (RFC 6455, 7.4.1, and IANA's registry)."""
-
 CLOSE_TIMEOUT_S: Final = 0.5
 """For a client to answer the close frame; one that never reads would hold up the end of a run."""
 _DRAIN_TIMEOUT_S: Final = 1.0
-_DRAIN_POLL_S: Final = 0.005
+_POLL_S: Final = 0.005
 _WORST_SHOWN: Final = 10
 _SUBSCRIBER_SOCKET_BYTES: Final = 1 << 17
 """What the kernel keeps for a subscriber that does not read (twice that, with its bookkeeping: some
@@ -138,19 +136,30 @@ class WebsocketServer:
         return context
 
     def taker_of(self, member: Member) -> Taker:
-        """Who takes its messages: of one that may send only so many, somebody who counts."""
-        if not self.settings.client_rate_hz:
-            return self._taker
-        return LimitedTaker(self._taker, self.settings.client_rate_hz, lambda: self._stop(member))
+        """Who takes its messages.
 
-    def _stop(self, member: Member) -> None:
-        limit = self.settings.client_rate_hz
-        self.refuse(member, POLICY_VIOLATION, f"over {limit} messages/s (--client-rate)")
+        Of one that may send only so many, somebody who counts; of one that receives, somebody who
+        sees to it that it is a sender from its first message on, or may not be one.
+        """
+        taker, limit_hz = self._taker, self.settings.client_rate_hz
+        if limit_hz:
+            too_many = f"over {limit_hz} messages/s (--client-rate)"
+            taker = LimitedTaker(taker, limit_hz, lambda: self._refuse(member, too_many))
+        if not member.visit.receives:
+            return taker
+        return FromFirstMessage(lambda: self._begin_to_send(member, taker))
 
-    def refuse(self, member: Member, code: int, reason: str) -> None:
+    def _begin_to_send(self, member: Member, taker: Taker) -> Taker | None:
+        if not member.visit.sends:
+            self._refuse(member, "ticks are sent to /ingest")
+            return None
+        self.fanout.leave(member)
+        return taker
+
+    def _refuse(self, member: Member, reason: str) -> None:
         """It did what it may not: it has to go."""
         self.counters[RelayCounter.REFUSED_CLIENTS] += 1
-        member.close(code, reason)
+        member.close(CloseCode.POLICY_VIOLATION, reason)
 
     def enter(self, member: Member) -> None:
         """Its handshake is done."""
@@ -217,22 +226,21 @@ class WebsocketServer:
         self._liveness.stop()
         if self._stop_listening is not None:
             self._stop_listening()
-        await self._drain()
+        await _wait_while(lambda: self.fanout.is_busy, _DRAIN_TIMEOUT_S)
         for transport in list(self._waiting):
             transport.abort()
         for member in list(self.members):
-            member.close(GOING_AWAY, "the relay stops")
-        ends = asyncio.get_running_loop().time() + CLOSE_TIMEOUT_S
-        while self.members and asyncio.get_running_loop().time() < ends:
-            await asyncio.sleep(_DRAIN_POLL_S)
+            member.close(CloseCode.GOING_AWAY, "the relay stops")
+        await _wait_while(lambda: bool(self.members), CLOSE_TIMEOUT_S)
         for member in list(self.members):
             member.transport.abort()
         self._pace.close()
 
-    async def _drain(self) -> None:
-        ends = asyncio.get_running_loop().time() + _DRAIN_TIMEOUT_S
-        while self.fanout.is_busy and asyncio.get_running_loop().time() < ends:
-            await asyncio.sleep(_DRAIN_POLL_S)
+
+async def _wait_while(holds: Callable[[], bool], timeout_s: float) -> None:
+    ends_s = time.monotonic() + timeout_s
+    while holds() and time.monotonic() < ends_s:
+        await asyncio.sleep(_POLL_S)
 
 
 def name_of(transport: asyncio.Transport) -> str:

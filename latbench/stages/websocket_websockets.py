@@ -19,10 +19,9 @@ from latbench.batch.ticks import RelayBatch
 from latbench.clock import monotonic_ns
 from latbench.plan import MAX_REPLAYED_BYTES, Connection, ServerSettings
 from latbench.stages.connecting import headers, refused, ssl_context
-from latbench.stages.first_message import NO_SENDING
 from latbench.stages.visits import DEFLATE, Visit
 from latbench.stages.websocket import Taker
-from latbench.stages.websocket_server import CLOSE_TIMEOUT_S, POLICY_VIOLATION, WebsocketServer
+from latbench.stages.websocket_server import CLOSE_TIMEOUT_S, WebsocketServer
 
 _DRAIN_POLL_S = 0.001
 
@@ -152,20 +151,11 @@ class _Member:
 async def _handle(server: WebsocketServer, connection: ServerConnection) -> None:
     assert isinstance(connection, _RelayConnection)
     member = connection.member
-    visit, taker = member.visit, server.taker_of(member)
+    on_messages = server.taker_of(member).on_messages
     receive = connection.recv
     server.enter(member)
     try:
         with contextlib.suppress(ConnectionClosed):
-            if visit.receives:  # until it sends something
-                first = _as_bytes(await receive())
-                if not visit.sends:
-                    server.refuse(member, POLICY_VIOLATION, NO_SENDING)
-                    await connection.wait_closed()
-                    return
-                server.fanout.leave(member)
-                taker.on_messages(monotonic_ns(), [first])
-            on_messages = taker.on_messages
             while True:  # hot path
                 message = await receive()
                 relay_in_ns = monotonic_ns()
