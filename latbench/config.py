@@ -49,6 +49,7 @@ MAX_AUTO_WARMUP_NS: Final = 120 * NS_PER_S
 """A fresh broker's JVM took 20 to 40 s here; what has not settled by then will not."""
 
 _SECRET: Final = re.compile(r"pass(word|phrase)|secret|pem|jaas|oauthbearer\.config")
+_SECRET_OPTIONS: Final = frozenset({"--token"})
 _SYMBOL: Final = re.compile(r'[^\s,"\\\x00-\x1f]{1,32}')
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{0,64}")
 _TOPIC: Final = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_TOPIC_CHARS}}}")
@@ -169,20 +170,34 @@ def is_secret(key: str) -> bool:
     return _SECRET.search(key) is not None
 
 
-def words_without_secrets(words: Iterable[str]) -> tuple[str, ...]:
-    """Words of a command line with passwords and keys blotted out: what may be stored and shown.
+def secrets_among(words: Iterable[str]) -> tuple[str | None, ...]:
+    """Of each word of a command line the end that is nobody's business; None: it has none.
 
-    A secret is the value of `KEY=VALUE`, by itself or after `--producer=` and the like.
+    A secret is the value of `KEY=VALUE`, by itself or after `--producer=` and the like, and that of
+    `--token`.
     """
-    shown = []
+    found: list[str | None] = []
+    before = ""
     for word in words:
-        option, joined, assignment = (
-            word.partition("=") if word.startswith("--") else ("", "", word)
-        )
-        key, equals, _ = assignment.partition("=")
-        secret = equals and is_secret(key.lower())
-        shown.append(f"{option}{joined}{key}=[secret]" if secret else word)
-    return tuple(shown)
+        option, _, assignment = word.partition("=") if word.startswith("--") else ("", "", word)
+        key, equals, value = assignment.partition("=")
+        if before in _SECRET_OPTIONS:
+            found.append(word)
+        elif option in _SECRET_OPTIONS and option != word:
+            found.append(assignment)
+        else:
+            found.append(value if equals and is_secret(key.lower()) else None)
+        before = word
+    return tuple(found)
+
+
+def words_without_secrets(words: Iterable[str]) -> tuple[str, ...]:
+    """Words of a command line with passwords and keys blotted out: what may be stored and shown."""
+    words = tuple(words)
+    return tuple(
+        word if secret is None else f"{word[: len(word) - len(secret)]}[secret]"
+        for word, secret in zip(words, secrets_among(words), strict=True)
+    )
 
 
 def _blotted(properties: dict[str, str]) -> dict[str, str]:

@@ -8,39 +8,19 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from latbench.config import is_secret
+from latbench.config import secrets_among
 
-_SECRET_OPTIONS: Final = frozenset({"--token"})
 _ARG_START, _ARG_END = 48, 49
 """Fields of `/proc/self/stat`, from 1 (proc(5)): where the kernel finds the words."""
 _BLOT: Final = b"*"
 
 
-def secrets_among(words: Sequence[str]) -> list[str]:
-    """The values that are nobody's business: of `--token`, and of `KEY=VALUE` with such a key."""
-    found: list[str] = []
-    previous = ""
-    for word in words:
-        option, equals, value = word.partition("=")
-        if previous in _SECRET_OPTIONS:
-            found.append(word)
-        elif equals and option in _SECRET_OPTIONS:
-            found.append(value)
-        else:
-            key, joined, rest = (value if option.startswith("--") else word).partition("=")
-            if joined and is_secret(key.lower()):
-                found.append(rest)
-        previous = word
-    return [secret for secret in found if secret]
-
-
 def blot_secrets() -> None:
     """Overwrite the secrets in this process's own words; where that can't be, leave them."""
-    secrets = secrets_among(sys.argv[1:])
+    secrets = [secret for secret in secrets_among(sys.argv[1:]) if secret]
     if not secrets:
         return
     try:

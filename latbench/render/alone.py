@@ -21,6 +21,7 @@ from latbench.recording import (
 from latbench.render.hops import HopTable
 from latbench.render.ink import Drawn, Ink, Line, paragraph
 from latbench.render.lines import EVERY_NS
+from latbench.render.scenario import whole_s
 from latbench.standalone import StageFigures
 from latbench.units import format_clock, format_count, format_duration, format_rate
 
@@ -87,7 +88,7 @@ class StageReport(Drawn):
 
 
 def _time(figures: StageFigures) -> str:
-    return format_duration(figures.elapsed_ns // 10**9 * 10**9 or figures.elapsed_ns)
+    return format_duration(whole_s(figures.elapsed_ns))
 
 
 class GeneratorWords:

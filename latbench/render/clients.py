@@ -68,7 +68,7 @@ def stations(client: ClientFigures, config: RunConfig) -> list[Station]:
         ),
     ]  # fmt: skip
     if config.consumer_alone:  # the producer is somebody else's
-        return found[3:]
+        return found[-1:]
     if client.throttle_max_ns:
         throttled = (client.throttle_mean_ns, client.throttle_max_ns)
         found.insert(3, Station("throttled", *throttled, "what the broker said to wait"))
