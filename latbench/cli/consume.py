@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from latbench import config as configuration
 from latbench.batch import wasm
-from latbench.cli import options, output, results
+from latbench.cli import kafka_options, options, output, results
 from latbench.cli.alone import reach_broker
 from latbench.config import RunConfig
 from latbench.consuming import consume as consume_topic
@@ -26,22 +25,13 @@ from latbench.units import format_duration, parse_duration_ns
 
 
 def consume(
-    broker: options.Broker = "localhost:9092",
-    topic: options.Topic = "tick-data",
-    partitions: options.Partitions = None,
-    kafka_client: options.KafkaClient = "librdkafka",
-    kafka: options.Kafka = None,
-    consumer: options.Consumer = None,
-    duration: Annotated[
-        str | None,
-        typer.Option(
-            envvar="DURATION",
-            metavar="TIME",
-            help="Measured time (default: until interrupted).",
-            rich_help_panel=options.LOAD,
-            show_default=False,
-        ),
-    ] = None,
+    broker: kafka_options.Broker = "localhost:9092",
+    topic: kafka_options.Topic = "tick-data",
+    partitions: kafka_options.Partitions = None,
+    kafka_client: kafka_options.KafkaClient = "librdkafka",
+    kafka: kafka_options.Kafka = None,
+    consumer: kafka_options.Consumer = None,
+    duration: options.DurationOfListening = None,
     warmup: Annotated[
         str,
         typer.Option(
@@ -55,34 +45,10 @@ def consume(
     realtime: options.Realtime = False,
     compiled: options.Compiled = True,
     hiccups: options.Hiccups = True,
-    output_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            metavar="FILE",
-            help="The result file (default: bench-results/TIME-NAME.parquet).",
-            rich_help_panel=options.OUTPUT,
-            show_default=False,
-        ),
-    ] = None,
+    output_file: options.OutputFile = None,
     overwrite: options.Overwrite = False,
-    name: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="A name for it, kept in its file.",
-            rich_help_panel=options.OUTPUT,
-            show_default=False,
-        ),
-    ] = "",
-    live: Annotated[
-        bool,
-        typer.Option(
-            metavar="",
-            help="A live table on a terminal; else, and with --no-live, a line every 5 s.",
-            rich_help_panel=options.OUTPUT,
-        ),
-    ] = True,
+    name: options.Name = "",
+    live: options.Live = True,
     as_json: options.AsJson = False,
     config: options.Config = None,
 ) -> int:
@@ -91,11 +57,11 @@ def consume(
     run_config = RunConfig(
         broker=broker,
         topic=configuration.parse_topic(topic),
-        partitions=options.parse_partitions(partitions),
+        partitions=kafka_options.parse_partitions(partitions),
         kafka_client=configuration.parse_choice(
             kafka_client, "--kafka-client", configuration.KAFKA_CLIENTS
         ),
-        consumer=options.parse_clients(kafka, None, consumer)[1],
+        consumer=kafka_options.parse_clients(kafka, None, consumer)[1],
         duration_ns=parse_duration_ns(duration) if duration is not None else None,
         warmup_ns=parse_duration_ns(warmup, "warm-up", zero_allowed=True),
         pin=configuration.parse_cpus(pin, os.sched_getaffinity(0)),

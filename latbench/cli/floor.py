@@ -13,7 +13,7 @@ import typer
 
 from latbench import config as configuration
 from latbench.broker import check_options
-from latbench.cli import options
+from latbench.cli import kafka_options, options
 from latbench.clock import NS_PER_MS
 from latbench.config import RunConfig
 from latbench.errors import ExitCode, UsageError
@@ -36,22 +36,22 @@ from latbench.units import format_latency, parse_duration_ns
 def floor(
     ws_engine: options.WsEngine = "picows",
     pin: options.Pin = "",
-    broker: options.Broker = configuration.EMBEDDED,
+    broker: kafka_options.Broker = configuration.EMBEDDED,
     topic: Annotated[
         str,
         typer.Option(
             envvar="KAFKA_TOPIC",
             metavar="NAME",
             help="The probes' messages go to NAME-floor, made when missing.",
-            rich_help_panel=options.KAFKA,
+            rich_help_panel=kafka_options.KAFKA,
         ),
     ] = "tick-data",
-    acks: options.Acks = "all",
-    linger: options.Linger = "0",
-    compression: options.Compression = "none",
-    kafka: options.Kafka = None,
-    producer: options.Producer = None,
-    consumer: options.Consumer = None,
+    acks: kafka_options.Acks = "all",
+    linger: kafka_options.Linger = "0",
+    compression: kafka_options.Compression = "none",
+    kafka: kafka_options.Kafka = None,
+    producer: kafka_options.Producer = None,
+    consumer: kafka_options.Consumer = None,
     samples: Annotated[
         str,
         typer.Option(
@@ -81,17 +81,13 @@ def floor(
     """Measure what no pipeline gets under here: timer, sockets, the broker, each on its own."""
     count = configuration.parse_whole(samples, "--samples", MIN_SAMPLES, MAX_SAMPLES)
     interval_ns = _parse_interval_ns(interval)
-    of_producer, of_consumer = options.parse_clients(kafka, producer, consumer)
+    of_producer, of_consumer = kafka_options.parse_clients(kafka, producer, consumer)
     config = RunConfig(
         ws_engine=configuration.parse_choice(ws_engine, "--ws-engine", configuration.WS_ENGINES),
         pin=configuration.parse_cpus(pin, os.sched_getaffinity(0)),
         broker=broker,
         topic=configuration.parse_topic(topic),
-        acks=configuration.parse_choice(acks, "--acks", configuration.ACKS),
-        linger_ms=configuration.parse_linger_ms(linger),
-        compression=configuration.parse_choice(
-            compression, "--compression", configuration.COMPRESSIONS
-        ),
+        **kafka_options.parse_producing(acks, linger, compression),
         producer=of_producer,
         consumer=of_consumer,
     )

@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from latbench import config as configuration
 from latbench.arrivals import Arrivals
@@ -25,16 +22,7 @@ from latbench.units import format_rate, parse_duration_ns
 def generate(
     url: options.Url = "ws://localhost:8080/ingest",
     tick_rate: options.TickRate = "1000",
-    duration: Annotated[
-        str | None,
-        typer.Option(
-            envvar="DURATION",
-            metavar="TIME",
-            help="How long (default: 60s; a replay: its whole length).",
-            rich_help_panel=options.LOAD,
-            show_default=False,
-        ),
-    ] = None,
+    duration: options.Duration = None,
     symbols: options.Symbols = options.DEFAULT_SYMBOLS,
     arrivals: options.ArrivalsOption = Arrivals.CONSTANT,
     seed: options.Seed = "1",

@@ -17,7 +17,6 @@ from latbench.cli import profiles, settings
 LOAD: Final = "Load"
 REPLAY: Final = "Replay"
 PIPELINE: Final = "Pipeline"
-KAFKA: Final = "Kafka"
 OUTPUT: Final = "Output"
 VERDICT: Final = "Verdict"
 
@@ -191,105 +190,7 @@ TlsCa = Annotated[
     ),
 ]
 
-# --- Kafka
-
-KafkaClient = Annotated[
-    str,
-    typer.Option(
-        metavar="|".join(configuration.KAFKA_CLIENTS),
-        help="librdkafka called directly, or through confluent-kafka's classes.",
-        rich_help_panel=KAFKA,
-    ),
-]
-Broker = Annotated[
-    str,
-    typer.Option(
-        "--broker",
-        "--bootstrap",
-        envvar="KAFKA_BOOTSTRAP_SERVERS",
-        metavar="embedded|HOST:PORT,…",
-        help="librdkafka's mock cluster (nothing to install; not Kafka's figures; "
-        "embedded@HOST:PORT: one that is there), or a Kafka.",
-        rich_help_panel=KAFKA,
-    ),
-]
-Topic = Annotated[
-    str,
-    typer.Option(
-        envvar="KAFKA_TOPIC", metavar="NAME", help="Made when missing.", rich_help_panel=KAFKA
-    ),
-]
-Partitions = Annotated[
-    str | None,
-    typer.Option(
-        metavar="N",
-        help="Of the topic (default: 1, or as many as it has).",
-        rich_help_panel=KAFKA,
-        show_default=False,
-    ),
-]
-Acks = Annotated[
-    str,
-    typer.Option(
-        metavar="0|1|all",
-        help="Replicas that must have a tick before it is acknowledged.",
-        rich_help_panel=KAFKA,
-    ),
-]
-Linger = Annotated[
-    str,
-    typer.Option(
-        metavar="MS",
-        help="How long the producer waits for more ticks to send together.",
-        rich_help_panel=KAFKA,
-    ),
-]
-Compression = Annotated[
-    str,
-    typer.Option(
-        metavar="|".join(configuration.COMPRESSIONS),
-        help="Of the producer's batches.",
-        rich_help_panel=KAFKA,
-    ),
-]
-Producer = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="KEY=VALUE",
-        help="Any librdkafka property of the producer; repeatable; wins over other options.",
-        rich_help_panel=KAFKA,
-        show_default=False,
-    ),
-]
-Consumer = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="KEY=VALUE",
-        help="Any librdkafka property of the consumer; repeatable.",
-        rich_help_panel=KAFKA,
-        show_default=False,
-    ),
-]
-Kafka = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="KEY=VALUE|FILE",
-        help="Any librdkafka property of both clients, such as security.protocol=SASL_SSL, or a "
-        "file of such lines; repeatable; --producer and --consumer win over it.",
-        rich_help_panel=KAFKA,
-        show_default=False,
-    ),
-]
-DrainTimeout = Annotated[
-    str,
-    typer.Option(
-        metavar="TIME",
-        help="Give up on ticks still on their way when nothing has arrived for so long.",
-        rich_help_panel=KAFKA,
-    ),
-]
-
-# --- load, again: what `run` and `generate` have
+# --- load of `run` and `generate`
 
 TickRate = Annotated[
     str,
@@ -298,6 +199,26 @@ TickRate = Annotated[
         metavar="N",
         help="Ticks a second over all symbols, 1 to 1,000,000.",
         rich_help_panel=LOAD,
+    ),
+]
+Duration = Annotated[
+    str | None,
+    typer.Option(
+        envvar="DURATION",
+        metavar="TIME",
+        help="Measured time: 60, 60s, 5m, 24h (default: 60s; a replay: its whole length).",
+        rich_help_panel=LOAD,
+        show_default=False,
+    ),
+]
+DurationOfListening = Annotated[
+    str | None,
+    typer.Option(
+        envvar="DURATION",
+        metavar="TIME",
+        help="How long (default: until interrupted).",
+        rich_help_panel=LOAD,
+        show_default=False,
     ),
 ]
 Seed = Annotated[
@@ -336,6 +257,33 @@ Loop = Annotated[
 
 # --- output
 
+OutputFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        metavar="FILE",
+        help="The result file (default: bench-results/TIME-NAME.parquet).",
+        rich_help_panel=OUTPUT,
+        show_default=False,
+    ),
+]
+Name = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="A name for this run, kept in its file.",
+        rich_help_panel=OUTPUT,
+        show_default=False,
+    ),
+]
+Live = Annotated[
+    bool,
+    typer.Option(
+        metavar="",
+        help="A live table on a terminal; else, and with --no-live, a line every 5 s.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 Overwrite = Annotated[
     bool,
     typer.Option(
@@ -396,16 +344,9 @@ Strict = Annotated[
 ]
 
 
-def parse_partitions(text: str | None) -> int | None:
-    """A topic's partitions; None where the option was not given."""
-    if text is None:
-        return None
-    return configuration.parse_whole(text, "--partitions", 1, configuration.MAX_PARTITIONS)
-
-
-def parse_subscribers(text: str, least: int = 0) -> int:
+def parse_subscribers(text: str) -> int:
     """How many subscribers."""
-    return configuration.parse_whole(text, "--subscribers", least, configuration.MAX_SUBSCRIBERS)
+    return configuration.parse_whole(text, "--subscribers", 0, configuration.MAX_SUBSCRIBERS)
 
 
 def parse_slow_client(text: str) -> str:
@@ -418,15 +359,3 @@ def parse_subscriber_queue(text: str) -> int:
     return configuration.parse_whole(
         text, "--subscriber-queue", 1, configuration.MAX_SUBSCRIBER_QUEUE
     )
-
-
-def parse_clients(
-    kafka: list[str] | None, producer: list[str] | None, consumer: list[str] | None
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Properties of the producer and of the consumer: those of both, then each one's own."""
-    both = configuration.parse_properties(configuration.read_properties(kafka or []), "kafka")
-    own = [
-        configuration.parse_properties(items or [], which)
-        for items, which in ((producer, "producer"), (consumer, "consumer"))
-    ]
-    return {**both, **own[0]}, {**both, **own[1]}

@@ -11,7 +11,7 @@ import typer
 
 from latbench import config as configuration
 from latbench.broker import producer_properties
-from latbench.cli import options
+from latbench.cli import kafka_options, options
 from latbench.cli.alone import conduct_stage, reach_broker
 from latbench.config import RunConfig
 from latbench.control import Ready
@@ -88,15 +88,15 @@ def relay(
         ),
     ] = None,
     # --- Kafka
-    broker: options.Broker = "localhost:9092",
-    topic: options.Topic = "tick-data",
-    partitions: options.Partitions = None,
-    kafka_client: options.KafkaClient = "librdkafka",
-    acks: options.Acks = "all",
-    linger: options.Linger = "0",
-    compression: options.Compression = "none",
-    kafka: options.Kafka = None,
-    producer: options.Producer = None,
+    broker: kafka_options.Broker = "localhost:9092",
+    topic: kafka_options.Topic = "tick-data",
+    partitions: kafka_options.Partitions = None,
+    kafka_client: kafka_options.KafkaClient = "librdkafka",
+    acks: kafka_options.Acks = "all",
+    linger: kafka_options.Linger = "0",
+    compression: kafka_options.Compression = "none",
+    kafka: kafka_options.Kafka = None,
+    producer: kafka_options.Producer = None,
     config: options.Config = None,
 ) -> int:
     """Take ticks from WebSocket clients, produce them to Kafka, send them to subscribers."""
@@ -107,13 +107,9 @@ def relay(
         ws_port=configuration.parse_whole(ws_port, "--ws-port", 0, configuration.MAX_PORT),
         broker=broker,
         topic=configuration.parse_topic(topic),
-        partitions=options.parse_partitions(partitions),
-        acks=configuration.parse_choice(acks, "--acks", configuration.ACKS),
-        linger_ms=configuration.parse_linger_ms(linger),
-        compression=configuration.parse_choice(
-            compression, "--compression", configuration.COMPRESSIONS
-        ),
-        producer=options.parse_clients(kafka, producer, None)[0],
+        partitions=kafka_options.parse_partitions(partitions),
+        **kafka_options.parse_producing(acks, linger, compression),
+        producer=kafka_options.parse_clients(kafka, producer, None)[0],
         kafka_client=configuration.parse_choice(
             kafka_client, "--kafka-client", configuration.KAFKA_CLIENTS
         ),

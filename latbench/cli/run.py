@@ -11,7 +11,7 @@ import typer
 from latbench import config as configuration
 from latbench.arrivals import Arrivals
 from latbench.batch import wasm
-from latbench.cli import options
+from latbench.cli import kafka_options, options
 from latbench.cli.asked import Asked
 from latbench.config import RunConfig
 from latbench.errors import UsageError
@@ -23,16 +23,7 @@ def run(
     context: typer.Context,
     # --- load
     tick_rate: options.TickRate = "1000",
-    duration: Annotated[
-        str | None,
-        typer.Option(
-            envvar="DURATION",
-            metavar="TIME",
-            help="Measured time: 60, 60s, 5m, 24h (default: 60s; a replay: its whole length).",
-            rich_help_panel=options.LOAD,
-            show_default=False,
-        ),
-    ] = None,
+    duration: options.Duration = None,
     warmup: Annotated[
         str | None,
         typer.Option(
@@ -65,16 +56,16 @@ def run(
     compiled: options.Compiled = True,
     hiccups: options.Hiccups = True,
     # --- Kafka
-    broker: options.Broker = configuration.EMBEDDED,
-    topic: options.Topic = "tick-data",
-    partitions: options.Partitions = None,
-    kafka_client: options.KafkaClient = "librdkafka",
-    acks: options.Acks = "all",
-    linger: options.Linger = "0",
-    compression: options.Compression = "none",
-    kafka: options.Kafka = None,
-    producer: options.Producer = None,
-    consumer: options.Consumer = None,
+    broker: kafka_options.Broker = configuration.EMBEDDED,
+    topic: kafka_options.Topic = "tick-data",
+    partitions: kafka_options.Partitions = None,
+    kafka_client: kafka_options.KafkaClient = "librdkafka",
+    acks: kafka_options.Acks = "all",
+    linger: kafka_options.Linger = "0",
+    compression: kafka_options.Compression = "none",
+    kafka: kafka_options.Kafka = None,
+    producer: kafka_options.Producer = None,
+    consumer: kafka_options.Consumer = None,
     allow: Annotated[
         list[str] | None,
         typer.Option(
@@ -85,7 +76,7 @@ def run(
             show_default=False,
         ),
     ] = None,
-    drain_timeout: options.DrainTimeout = "10s",
+    drain_timeout: kafka_options.DrainTimeout = "10s",
     # --- verdict
     fail_on: Annotated[
         list[str] | None,
@@ -123,7 +114,7 @@ def run(
             "--publish-stats",
             metavar="",
             help="Each second's figures to the topics latency-stats and system-health, as JSON.",
-            rich_help_panel=options.KAFKA,
+            rich_help_panel=kafka_options.KAFKA,
         ),
     ] = False,
     floor: Annotated[
@@ -136,34 +127,10 @@ def run(
             rich_help_panel=options.OUTPUT,
         ),
     ] = False,
-    output_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            metavar="FILE",
-            help="The result file (default: bench-results/TIME-NAME.parquet).",
-            rich_help_panel=options.OUTPUT,
-            show_default=False,
-        ),
-    ] = None,
+    output_file: options.OutputFile = None,
     overwrite: options.Overwrite = False,
-    name: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="A name for this run, kept in its file.",
-            rich_help_panel=options.OUTPUT,
-            show_default=False,
-        ),
-    ] = "",
-    live: Annotated[
-        bool,
-        typer.Option(
-            metavar="",
-            help="A live table on a terminal; else, and with --no-live, a line every 5 s.",
-            rich_help_panel=options.OUTPUT,
-        ),
-    ] = True,
+    name: options.Name = "",
+    live: options.Live = True,
     as_json: Annotated[
         bool,
         typer.Option(
@@ -177,7 +144,7 @@ def run(
 ) -> int:
     """Run the pipeline and measure every tick's way through it."""
     del config, profile
-    of_producer, of_consumer = options.parse_clients(kafka, producer, consumer)
+    of_producer, of_consumer = kafka_options.parse_clients(kafka, producer, consumer)
     run_config = RunConfig(
         tick_rate_hz=configuration.parse_tick_rate(tick_rate),
         duration_ns=parse_duration_ns(duration) if duration is not None else None,
@@ -195,12 +162,8 @@ def run(
         pin=configuration.parse_cpus(pin, os.sched_getaffinity(0)),
         broker=broker,
         topic=configuration.parse_topic(topic),
-        partitions=options.parse_partitions(partitions),
-        acks=configuration.parse_choice(acks, "--acks", configuration.ACKS),
-        linger_ms=configuration.parse_linger_ms(linger),
-        compression=configuration.parse_choice(
-            compression, "--compression", configuration.COMPRESSIONS
-        ),
+        partitions=kafka_options.parse_partitions(partitions),
+        **kafka_options.parse_producing(acks, linger, compression),
         producer=of_producer,
         consumer=of_consumer,
         drain_timeout_ns=parse_duration_ns(drain_timeout, "drain time-out"),

@@ -16,7 +16,7 @@ import typer
 from latbench import config as configuration
 from latbench.assignment import assign
 from latbench.broker import check_options
-from latbench.cli import options, results
+from latbench.cli import kafka_options, options, results
 from latbench.config import RunConfig
 from latbench.endings import ASKING_TO_END
 from latbench.errors import ExitCode, LatbenchError
@@ -34,12 +34,12 @@ from latbench.units import parse_duration_ns
 
 
 def selftest(
-    broker: options.Broker = configuration.EMBEDDED,
-    topic: options.Topic = "tick-data",
+    broker: kafka_options.Broker = configuration.EMBEDDED,
+    topic: kafka_options.Topic = "tick-data",
     ws_engine: options.WsEngine = "picows",
-    kafka: options.Kafka = None,
-    producer: options.Producer = None,
-    consumer: options.Consumer = None,
+    kafka: kafka_options.Kafka = None,
+    producer: kafka_options.Producer = None,
+    consumer: kafka_options.Consumer = None,
     step: Annotated[
         str,
         typer.Option(
@@ -72,7 +72,7 @@ def selftest(
     """Prove on this machine that what is measured is true: known delays, hop by hop."""
     step_ns = parse_duration_ns(step, "step")
     turns = make_turns(step_ns)
-    of_producer, of_consumer = options.parse_clients(kafka, producer, consumer)
+    of_producer, of_consumer = kafka_options.parse_clients(kafka, producer, consumer)
     config = selftest_config(
         RunConfig(
             ws_engine=configuration.parse_choice(

@@ -27,16 +27,7 @@ def subscribe(
             rich_help_panel=options.PIPELINE,
         ),
     ] = "1",
-    duration: Annotated[
-        str | None,
-        typer.Option(
-            envvar="DURATION",
-            metavar="TIME",
-            help="How long (default: until interrupted).",
-            rich_help_panel=options.LOAD,
-            show_default=False,
-        ),
-    ] = None,
+    duration: options.DurationOfListening = None,
     token: options.Token = "",
     tls_ca: options.TlsCa = None,
     compiled: options.Compiled = True,

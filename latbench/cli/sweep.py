@@ -13,7 +13,7 @@ from latbench import config as configuration
 from latbench.arrivals import Arrivals
 from latbench.batch import wasm
 from latbench.broker import check_options
-from latbench.cli import options, results, sweep_output
+from latbench.cli import kafka_options, options, results, sweep_output
 from latbench.config import RunConfig
 from latbench.errors import ExitCode, UsageError
 from latbench.render.console import open_console
@@ -113,16 +113,16 @@ def sweep(
     compiled: options.Compiled = True,
     hiccups: options.Hiccups = True,
     # --- Kafka
-    broker: options.Broker = configuration.EMBEDDED,
-    topic: options.Topic = "tick-data",
-    partitions: options.Partitions = None,
-    acks: options.Acks = "all",
-    linger: options.Linger = "0",
-    compression: options.Compression = "none",
-    kafka: options.Kafka = None,
-    producer: options.Producer = None,
-    consumer: options.Consumer = None,
-    drain_timeout: options.DrainTimeout = "10s",
+    broker: kafka_options.Broker = configuration.EMBEDDED,
+    topic: kafka_options.Topic = "tick-data",
+    partitions: kafka_options.Partitions = None,
+    acks: kafka_options.Acks = "all",
+    linger: kafka_options.Linger = "0",
+    compression: kafka_options.Compression = "none",
+    kafka: kafka_options.Kafka = None,
+    producer: kafka_options.Producer = None,
+    consumer: kafka_options.Consumer = None,
+    drain_timeout: kafka_options.DrainTimeout = "10s",
     # --- output
     output_file: Annotated[
         Path | None,
@@ -153,7 +153,7 @@ def sweep(
         else parse_duration_ns(warmup, "warm-up", zero_allowed=True),
         cool_down_ns=parse_duration_ns(cool_down, "cool-down", zero_allowed=True),
     )
-    of_producer, of_consumer = options.parse_clients(kafka, producer, consumer)
+    of_producer, of_consumer = kafka_options.parse_clients(kafka, producer, consumer)
     run_config = RunConfig(
         symbols=configuration.parse_symbols(symbols),
         arrivals=arrivals,
@@ -166,12 +166,8 @@ def sweep(
         hiccups=hiccups,
         broker=broker,
         topic=configuration.parse_topic(topic),
-        partitions=options.parse_partitions(partitions),
-        acks=configuration.parse_choice(acks, "--acks", configuration.ACKS),
-        linger_ms=configuration.parse_linger_ms(linger),
-        compression=configuration.parse_choice(
-            compression, "--compression", configuration.COMPRESSIONS
-        ),
+        partitions=kafka_options.parse_partitions(partitions),
+        **kafka_options.parse_producing(acks, linger, compression),
         producer=of_producer,
         consumer=of_consumer,
         drain_timeout_ns=parse_duration_ns(drain_timeout, "drain time-out"),
