@@ -7,7 +7,6 @@ import json
 import re
 import signal
 import socket
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from latbench.spool import SpoolReader
 from latbench.store import read_result
 from latbench.tick import decode_relayed
 from tests.certificates import make_certificate
@@ -137,7 +137,7 @@ def test_generators_of_different_runs_share_a_relay_and_a_consumer_measures_the_
         )
         assert (first.code, second.code) == (0, 0)
         wait_until(lambda: recorded(tmp_path / "c.parquet.partial") >= 1000, 20, "all ticks")
-        time.sleep(0.3)  # the other run's ticks leave nothing to wait for
+        wait_until(lambda: unknown(tmp_path / "c.parquet.partial") >= 100, 20, "the other run's")
         consumer.signal(signal.SIGINT)
         finished = consumer.finish(15)
         assert "100 messages on the topic are no ticks of this run" in finished.stdout
@@ -165,7 +165,7 @@ def test_interrupting_a_generator_is_told_by_its_exit_code(tmp_path: Path) -> No
     with a_broker(tmp_path) as bootstrap, a_relay(tmp_path, bootstrap, "ticks") as (_, url):
         with start_latbench("generate", "--url", url, "--duration", 60, cwd=tmp_path) as generator:
             wait_until(lambda: "sending" in generator.stderr(), 20)
-            time.sleep(0.5)
+            wait_until(lambda: health(url)["clients"] == 1, 20)
             generator.signal(signal.SIGINT)
             finished = generator.finish(15)
         assert finished.code == 130
@@ -262,6 +262,11 @@ def test_ticks_need_the_token_and_it_stands_in_no_process_list(engine: str, tmp_
         )
         assert "s3cret-7f" not in everything
         assert "s3cret-7f" not in right.stdout + right.stderr + relay.stderr() + refused.stderr
+
+
+def unknown(spool: Path) -> int:
+    """How many messages of others a consumer has counted, by its last second."""
+    return SpoolReader(spool).read_tally().unknown
 
 
 @pytest.mark.parametrize("engine", ["picows", "websockets"])
